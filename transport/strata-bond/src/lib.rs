@@ -1,0 +1,25 @@
+//! The bonding engine, sans-IO: packets, scheduler, repair, reassembly, estimation.
+//!
+//! It owns which link carries which packet, when it is repeated, when it is
+//! released, and how fast the source may run. It owns no socket, no clock and no
+//! thread: inputs carry the time ([`Time`]), outputs are polled. `strata-link`
+//! drives it over QUIC; the tests drive it over simulated links.
+
+mod receiver;
+pub mod scheduler;
+mod sender;
+mod stats;
+mod time;
+mod wire;
+
+pub use receiver::{ConnectionId, Event as ReceiverEvent, Receiver, Release, ReportOut};
+pub use sender::{PushError, Sender, Transmit};
+pub use stats::{LinkState, ReceiverLinkStats, ReceiverStats, ReceiverTruth, SenderLinkStats, SenderStats};
+pub use time::Time;
+pub use wire::{ParseError, VERSION};
+
+/// The largest datagram the bond carries, in bytes; the smallest is 1.
+pub const MAX_DATAGRAM: usize = 1456;
+
+/// The most links of one bond; link ids are 0..=15.
+pub const MAX_LINKS: usize = 16;

@@ -1,0 +1,245 @@
+//! One session of one sender: from its first hello until another takes over.
+//!
+//! Owns the counters, when a report is due, and the order of things: link first,
+//! then clock, then buffer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::buffer::{Buffer, Inserted};
+use super::link::RxLink;
+use super::playout::Playout;
+use super::{Bytes, Release};
+use crate::Time;
+use crate::stats::ReceiverStats;
+use crate::time::{micros, millis_f64};
+use crate::wire::{Data, Hello, Report, encode_report, expand_sequence, expand_timestamp};
+
+/// Reports follow each other at this distance while packets arrive.
+const REPORT_INTERVAL: Duration = Duration::from_millis(15);
+/// A gap is reported at once, but not more often than this.
+const GAP_INTERVAL: Duration = Duration::from_millis(3);
+/// After the last packet the report is repeated, in case it was lost.
+const TAIL_INTERVAL: Duration = Duration::from_millis(40);
+/// How often it is repeated.
+const TAIL_REPEATS: u8 = 3;
+/// A link that received nothing for this long is no good way back while there are others.
+const LIVE: Duration = Duration::from_millis(200);
+/// How many ways back each report takes.
+const WAYS: usize = 2;
+/// Every so many reports take all ways: a way is found again even if nothing arrives over its link.
+const ALL_WAYS_EVERY: u64 = 16;
+/// A packet that misses its time by no more than this still goes out, if the order allows.
+const LATE_TOLERANCE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+struct Counters {
+    delivered: u64,
+    delivered_bytes: u64,
+    lost: u64,
+    late: u64,
+    duplicates: u64,
+    recovered: u64,
+}
+
+/// A link and how good it is as a way back.
+#[derive(Debug)]
+struct Way {
+    link: RxLink,
+    /// Smoothed delay above the fastest link's, in microseconds.
+    extra_us: i64,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    id: u64,
+    own_latency: Duration,
+    latency: Duration,
+    buffer: Buffer,
+    playout: Playout,
+    links: BTreeMap<u8, Way>,
+    counters: Counters,
+    reports: u64,
+    last_report: Time,
+    pending: bool,
+    gap: bool,
+    tail: u8,
+    released: bool,
+}
+
+impl Session {
+    pub(super) fn new(now: Time, hello: &Hello, own_latency: Duration) -> Self {
+        Self {
+            id: hello.session,
+            own_latency,
+            latency: own_latency,
+            buffer: Buffer::new(hello.first_sequence),
+            playout: Playout::new(now, Time::from_micros(hello.clock_us)),
+            links: BTreeMap::new(),
+            counters: Counters::default(),
+            reports: 0,
+            last_report: now - Duration::from_secs(1),
+            pending: false,
+            gap: false,
+            tail: 0,
+            released: false,
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// A connection of this session introduced itself, or its latency changed.
+    pub(super) fn handle_hello(&mut self, now: Time, hello: &Hello) {
+        let way = self
+            .links
+            .entry(hello.link)
+            .or_insert_with(|| Way { link: RxLink::new(hello.link, hello.first_link_sequence, now), extra_us: 0 });
+        way.link.set_hello(hello.number);
+        self.playout.on_packet(now, Time::from_micros(hello.clock_us));
+        self.latency = self.own_latency.max(Duration::from_micros(hello.latency_us));
+        self.arrived(false);
+    }
+
+    fn arrived(&mut self, gap: bool) {
+        self.pending = true;
+        self.gap |= gap;
+        self.tail = TAIL_REPEATS;
+    }
+
+    /// A packet without data.
+    pub(super) fn handle_ping(&mut self, now: Time, link: u8, bytes: usize, link_sequence: u64) {
+        if let Some(way) = self.links.get_mut(&link) {
+            let gap = way.link.on_packet(now, link_sequence, bytes);
+            self.arrived(gap);
+        }
+    }
+
+    /// A packet with data.
+    pub(super) fn handle_data(&mut self, now: Time, link: u8, bytes: usize, data: Data) {
+        let Some(way) = self.links.get_mut(&link) else { return };
+        let gap = way.link.on_packet(now, data.link_sequence, bytes);
+        let sequence = expand_sequence(data.sequence, self.buffer.newest());
+        let clock = self.playout.sender_clock(now);
+        let sent = Time::from_micros(expand_timestamp(data.timestamp, clock.as_micros()));
+        let repeat = data.repeat;
+        if !repeat {
+            self.playout.on_packet(now, sent);
+            let extra = now.signed() - sent.signed() - self.playout.offset_us();
+            way.extra_us += (extra - way.extra_us) / 8;
+        }
+        self.arrived(gap);
+        self.store(now, sequence, sent, data);
+    }
+
+    fn store(&mut self, now: Time, sequence: u64, sent: Time, data: Data) {
+        if now > self.playout.release_at(sent, self.latency) + LATE_TOLERANCE && self.buffer.too_late(sequence) {
+            self.counters.late += 1;
+            return;
+        }
+        let repeat = data.repeat;
+        match self.buffer.insert(sequence, sent, data) {
+            Inserted::Complete if repeat => self.counters.recovered += 1,
+            Inserted::Late => self.counters.late += 1,
+            Inserted::Duplicate => self.counters.duplicates += 1,
+            Inserted::Complete | Inserted::Half | Inserted::Refused => {}
+        }
+    }
+
+    /// When the first datagram that is there is to go out.
+    pub(super) fn next_release(&mut self) -> Option<Time> {
+        let sent = self.buffer.first()?;
+        Some(self.playout.release_at(sent, self.latency))
+    }
+
+    pub(super) fn poll_release(&mut self, now: Time) -> Option<Release> {
+        if self.next_release()? > now {
+            return None;
+        }
+        let popped = self.buffer.pop()?;
+        self.playout.start();
+        self.counters.delivered += 1;
+        self.counters.delivered_bytes += popped.payload.len() as u64;
+        self.counters.lost += popped.lost_before;
+        Some(Release {
+            payload: popped.payload,
+            sequence: popped.sequence,
+            lost_before: popped.lost_before,
+            new_session: !std::mem::replace(&mut self.released, true),
+        })
+    }
+
+    /// When the next report is due, if one is.
+    pub(super) fn next_report(&self) -> Option<Time> {
+        if self.pending {
+            Some(self.last_report + if self.gap { GAP_INTERVAL } else { REPORT_INTERVAL })
+        } else if self.tail > 0 {
+            Some(self.last_report + TAIL_INTERVAL)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn report_due(&self, now: Time) -> bool {
+        self.next_report().is_some_and(|due| due <= now)
+    }
+
+    /// The links whose way back is best now.
+    pub(super) fn best_links(&self, now: Time) -> Vec<u8> {
+        let mut ranked: Vec<(bool, i64, u8)> =
+            self.links.iter().map(|(&id, way)| (now.since(way.link.arrived()) > LIVE, way.extra_us, id)).collect();
+        ranked.sort_unstable();
+        let ways = if self.reports.is_multiple_of(ALL_WAYS_EVERY) { ranked.len() } else { WAYS };
+        ranked.into_iter().take(ways).map(|(_, _, id)| id).collect()
+    }
+
+    pub(super) fn make_report(&mut self, now: Time, instance: u32) -> Bytes {
+        if !self.pending {
+            self.tail -= 1;
+        }
+        (self.pending, self.gap, self.last_report) = (false, false, now);
+        self.reports += 1;
+        encode_report(&Report {
+            session: low_half(self.id),
+            instance,
+            number: self.reports,
+            clock_us: now.as_micros(),
+            offset_us: self.playout.offset_us(),
+            latency_us: micros(self.latency),
+            next: self.buffer.complete_below(),
+            delivered: self.counters.delivered,
+            lost: self.counters.lost,
+            late: self.counters.late,
+            duplicates: self.counters.duplicates,
+            recovered: self.counters.recovered,
+            links: self.links.values_mut().map(|way| way.link.report(now)).collect(),
+        })
+    }
+
+    /// Adds what this session counted.
+    pub(super) fn count_into(&self, stats: &mut ReceiverStats) {
+        stats.delivered += self.counters.delivered;
+        stats.delivered_bytes += self.counters.delivered_bytes;
+        stats.lost += self.counters.lost;
+        stats.late += self.counters.late;
+        stats.duplicates += self.counters.duplicates;
+        stats.recovered += self.counters.recovered;
+    }
+
+    /// Adds what this session is like now.
+    pub(super) fn describe(&self, stats: &mut ReceiverStats, connected: impl Fn(u8) -> bool) {
+        stats.session = format!("{:016x}", self.id);
+        stats.latency_ms = crate::time::millis(self.latency);
+        let (waiting, span) = self.buffer.waiting();
+        stats.buffer_datagrams = waiting as u64;
+        stats.buffer_ms = span.map_or(0.0, |(oldest, newest)| millis_f64(newest.since(oldest)));
+        stats.links = self.links.iter().map(|(&id, way)| way.link.stats(connected(id))).collect();
+    }
+}
+
+/// The half of a session's id that reports carry.
+pub(crate) fn low_half(id: u64) -> u32 {
+    u32::try_from(id & 0xffff_ffff).expect("masked to 32 bits")
+}

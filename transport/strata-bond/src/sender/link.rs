@@ -1,0 +1,442 @@
+//! One link as the sender sees it: its state, its flight, its window, its delays.
+//!
+//! Owns when a link is suspect or dead and when it lives again. Knows nothing of
+//! datagrams: what to repeat is the caller's.
+
+use std::time::Duration;
+
+use super::flight::{Entry, Flight};
+use super::path::Path;
+use super::rate::{Newest, Rate};
+use super::window::{PACKET, Progress, Window};
+use crate::Time;
+use crate::scheduler::LinkView;
+use crate::stats::{LinkState, SenderLinkStats};
+use crate::time::millis_f64;
+use crate::wire::{LinkReport, Report, expand_sequence};
+
+/// The least time without acknowledgement after which a link is dead.
+const DEAD_LEAST: Duration = Duration::from_millis(250);
+/// A dead link gets a probe this often: five a second.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+/// So many packets acknowledged bring a dead link back.
+const REVIVE: u32 = 2;
+/// A hello is repeated after this, until a report names it.
+const HELLO_INTERVAL: Duration = Duration::from_millis(50);
+/// A link without packets gets a ping this often, so that its death is seen.
+const PING_INTERVAL: Duration = Duration::from_millis(250);
+/// The last packet of a burst may be lost without a gap to show it: then a ping follows, this often.
+const TAIL_INTERVAL: Duration = Duration::from_millis(30);
+/// How long reports may wait for each other, at most.
+const REPORT_INTERVAL: Duration = Duration::from_millis(15);
+/// A link that delivered something within this time is not suspect, however slow it is.
+const SILENCE: Duration = Duration::from_millis(50);
+/// A link suspect for so long keeps what it has, but all of that is sent again elsewhere.
+const HOPELESS: Duration = Duration::from_millis(80);
+/// A queue of this length while the window is the limit: the link is really full.
+const FULL_QUEUE: Duration = Duration::from_millis(15);
+/// A queue of this length needs no other proof.
+const LONG_QUEUE: Duration = Duration::from_millis(40);
+
+/// What a link needs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Its hello was not confirmed.
+    Hello,
+    /// It was silent for a while, or its last packets are not acknowledged.
+    Ping,
+    /// It is dead: a useful copy shows whether it lives again.
+    Probe,
+}
+
+/// Answers of a report, for whoever knows the datagrams.
+pub(super) type Resolved = Vec<(Entry, bool)>;
+
+/// A link.
+#[derive(Debug)]
+pub(super) struct TxLink {
+    pub(super) id: u8,
+    pub(super) name: String,
+    state: LinkState,
+    max_datagram: usize,
+    hello: u8,
+    hello_confirmed: bool,
+    hello_due: Time,
+    next_sequence: u64,
+    first_sequence: u64,
+    flight: Flight,
+    path: Path,
+    rate: Rate,
+    window: Window,
+    progress: Time,
+    last_sent: Time,
+    probe_due: Time,
+    revived: u32,
+    /// Since when it has been suspect; meaningless otherwise.
+    doubted: Time,
+    limited: Time,
+    stats: SenderLinkStats,
+}
+
+impl TxLink {
+    pub(super) fn new(id: u8, name: String, now: Time) -> Self {
+        Self {
+            id,
+            name,
+            state: LinkState::Connecting,
+            max_datagram: 0,
+            hello: 0,
+            hello_confirmed: false,
+            hello_due: now,
+            next_sequence: 1,
+            first_sequence: 1,
+            flight: Flight::default(),
+            path: Path::new(now, Duration::from_millis(100)),
+            rate: Rate::default(),
+            window: Window::new(),
+            progress: now,
+            last_sent: now,
+            probe_due: now,
+            revived: 0,
+            doubted: now,
+            limited: Time::ZERO,
+            stats: SenderLinkStats::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// Whether there is a connection, good or bad.
+    pub(super) fn connected(&self) -> bool {
+        self.state != LinkState::Connecting
+    }
+
+    /// Whether it carries its share.
+    pub(super) fn carries(&self) -> bool {
+        matches!(self.state, LinkState::Up | LinkState::Suspect)
+    }
+
+    pub(super) fn set_max_datagram(&mut self, bytes: usize) {
+        self.max_datagram = bytes;
+    }
+
+    pub(super) fn max_datagram(&self) -> usize {
+        self.max_datagram
+    }
+
+    pub(super) fn set_error(&mut self, why: String) {
+        self.stats.error = why;
+    }
+
+    /// A connection stands; `rtt` was measured by its handshake. Returns what the former one took along.
+    pub(super) fn connect(&mut self, now: Time, rtt: Duration, max_datagram: usize) -> Vec<Entry> {
+        let lost = self.flight.clear();
+        self.stats.lost_packets += lost.len() as u64;
+        if self.stats.connects > 0 {
+            self.window.restart();
+            self.rate.interrupted();
+        }
+        self.stats.connects += 1;
+        self.stats.error.clear();
+        self.state = LinkState::Up;
+        self.max_datagram = max_datagram;
+        self.path = Path::new(now, rtt);
+        self.first_sequence = self.next_sequence;
+        (self.progress, self.last_sent) = (now, now);
+        self.renew_hello(now);
+        lost
+    }
+
+    /// The connection is gone. Returns what was on its way.
+    pub(super) fn disconnect(&mut self, why: String) -> Vec<Entry> {
+        self.state = LinkState::Connecting;
+        self.stats.error = why;
+        let lost = self.flight.clear();
+        self.stats.lost_packets += lost.len() as u64;
+        lost
+    }
+
+    /// What the hello says has changed.
+    pub(super) fn renew_hello(&mut self, now: Time) {
+        self.hello = self.hello.wrapping_add(1);
+        self.hello_confirmed = false;
+        self.hello_due = now;
+    }
+
+    /// The hello's number and this connection's first link sequence.
+    pub(super) fn hello(&self) -> (u8, u64) {
+        (self.hello, self.first_sequence)
+    }
+
+    /// A number for the next packet on this link, which is in flight from now on.
+    pub(super) fn send(&mut self, now: Time, sequence: Option<u64>, pieces: u8, bytes: usize) -> u64 {
+        let link_sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.last_sent = now;
+        self.stats.sent_packets += 1;
+        self.stats.sent_bytes += bytes as u64;
+        self.flight.push(Entry {
+            link_sequence,
+            sequence,
+            pieces,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            sent: now,
+            given_up: false,
+            repeated: false,
+        });
+        if self.state == LinkState::Dead {
+            // A probe: nobody waits for it, and it takes no room.
+            self.flight.give_up();
+        }
+        link_sequence
+    }
+
+    pub(super) fn count_repeat(&mut self) {
+        if self.state == LinkState::Dead {
+            self.stats.probe_packets += 1;
+        } else {
+            self.stats.retransmitted_packets += 1;
+        }
+    }
+
+    /// What the scheduler sees; none while it carries nothing.
+    pub(super) fn view(&self, now: Time, offset_us: Option<i64>, repair: bool) -> Option<LinkView> {
+        if !self.carries() {
+            return None;
+        }
+        let window = self.window.bytes();
+        let round_trip = self.path.least_rtt() + REPORT_INTERVAL;
+        // Silence longer than a round trip may be a queue that no report tells of.
+        let silence = self.overdue(now, self.progress).unwrap_or_default().saturating_sub(round_trip + REPORT_INTERVAL);
+        Some(LinkView {
+            id: self.id,
+            suspect: self.state == LinkState::Suspect,
+            extra_delay: self.path.extra_delay(offset_us),
+            round_trip,
+            queue: self.path.queue() + silence,
+            rate: self.rate_or_guess(),
+            in_flight: self.flight.bytes(),
+            // Repairs are few and late already: they may go a little beyond.
+            window: if repair { window + window / 4 + 2 * PACKET } else { window },
+        })
+    }
+
+    fn rate_or_guess(&self) -> u64 {
+        match self.rate.capacity() {
+            0 => self.window.bytes() * 1_000_000 / crate::time::micros(self.path.least_rtt() + LONG_QUEUE).max(1),
+            rate => rate,
+        }
+    }
+
+    /// What it can carry, in bits per second; 0 if unknown.
+    pub(super) fn capacity_bps(&self) -> u64 {
+        self.rate.capacity() * 8
+    }
+
+    /// Whether its window was the limit within the last `span`.
+    pub(super) fn limited_within(&self, now: Time, span: Duration) -> bool {
+        now.since(self.limited) <= span
+    }
+
+    /// Takes a report; returns what it answers.
+    pub(super) fn on_report(&mut self, now: Time, report: &Report, own: &LinkReport) -> Resolved {
+        let highest = expand_sequence(own.highest, self.next_sequence - 1);
+        if highest >= self.next_sequence || !self.connected() {
+            return Vec::new();
+        }
+        self.hello_confirmed |= own.hello == self.hello;
+        let in_flight = self.flight.bytes();
+        let limited = in_flight + PACKET > self.window.bytes();
+        if limited {
+            self.limited = now;
+        }
+        let resolved = self.flight.resolve(highest, own);
+        if resolved.is_empty() {
+            if self.missing_news(report, own) {
+                self.doubt(now);
+            }
+            return resolved;
+        }
+        let mut newest = None;
+        let (mut acknowledged, mut lost, mut arrivals) = (0, 0, 0);
+        for (entry, arrived) in &resolved {
+            if *arrived {
+                acknowledged += u64::from(entry.bytes);
+                arrivals += 1;
+                newest = Some(*entry);
+            } else {
+                lost += u64::from(entry.bytes);
+                self.stats.lost_packets += 1;
+            }
+        }
+        if let Some(entry) = newest {
+            self.progress = now;
+            let arrived = Time::from_micros(report.clock_us.saturating_sub(own.age_us));
+            if entry.link_sequence == highest {
+                let rtt = now.since(entry.sent).saturating_sub(Duration::from_micros(own.age_us));
+                self.path.sample(now, rtt, arrived.signed() - entry.sent.signed());
+            }
+            let queue = self.path.queue();
+            let full = (limited && queue > FULL_QUEUE) || queue > LONG_QUEUE;
+            self.rate.acknowledged(now, acknowledged, Newest { sent: entry.sent, arrived }, full);
+            self.lives(now, arrivals);
+        }
+        if self.carries() {
+            let progress = self.progress_of(acknowledged, lost, in_flight);
+            self.window.on_report(now, &progress);
+        }
+        resolved
+    }
+
+    /// Whether a report that tells nothing new of this link should.
+    fn missing_news(&self, report: &Report, own: &LinkReport) -> bool {
+        let missed = |sent| self.path.missed(sent, Time::from_micros(report.clock_us));
+        Duration::from_micros(own.age_us) >= SILENCE && self.flight.oldest().is_some_and(missed)
+    }
+
+    fn doubt(&mut self, now: Time) {
+        if self.state == LinkState::Up {
+            self.state = LinkState::Suspect;
+            self.doubted = now;
+        }
+    }
+
+    /// Whether it has been suspect for so long that its packets had better go elsewhere.
+    pub(super) fn hopeless(&self, now: Time) -> bool {
+        self.state == LinkState::Suspect && now.since(self.doubted) >= HOPELESS
+    }
+
+    fn progress_of(&self, acknowledged: u64, lost: u64, in_flight: u64) -> Progress {
+        Progress {
+            acknowledged,
+            lost,
+            limited: in_flight + PACKET > self.window.bytes(),
+            busy: in_flight * 2 >= self.window.bytes(),
+            queue: self.path.queue(),
+            least_rtt: self.path.least_rtt(),
+            smoothed_rtt: self.path.smoothed_rtt(),
+            delivered: self.rate.delivered(),
+            capacity: self.rate.capacity(),
+        }
+    }
+
+    /// Packets arrived: the link is well, or comes back.
+    fn lives(&mut self, now: Time, arrivals: u32) {
+        match self.state {
+            LinkState::Suspect => self.state = LinkState::Up,
+            LinkState::Dead => {
+                self.revived += arrivals;
+                self.probe_due = now;
+                if self.revived >= REVIVE {
+                    self.state = LinkState::Up;
+                    self.window.restart();
+                    self.rate.interrupted();
+                    self.stats.error.clear();
+                }
+            }
+            LinkState::Up | LinkState::Connecting => {}
+        }
+    }
+
+    /// Looks at the clock; returns the packets of a link that just died. `awake`: since when we have been watching.
+    pub(super) fn check(&mut self, now: Time, awake: Time) -> Option<Vec<Entry>> {
+        if !self.carries() {
+            return None;
+        }
+        let overdue = self.overdue(now, awake)?;
+        if overdue >= DEAD_LEAST.max(self.path.smoothed_rtt() * 3) {
+            self.state = LinkState::Dead;
+            self.revived = 0;
+            self.probe_due = now + PROBE_INTERVAL;
+            self.stats.error = format!("nothing was acknowledged for {} ms", overdue.as_millis());
+            return Some(self.flight.give_up());
+        }
+        if overdue >= self.path.patience() {
+            self.doubt(now);
+        }
+        None
+    }
+
+    /// How long the oldest packet in flight has been waiting for any sign of life.
+    fn overdue(&self, now: Time, awake: Time) -> Option<Duration> {
+        Some(now.since(self.flight.oldest()?.max(self.progress).max(awake)))
+    }
+
+    /// Packets that are overdue and were not repeated yet; the caller marks those it repeats.
+    pub(super) fn overdue_entries(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.flight.iter_mut().filter(|entry| !entry.given_up && !entry.repeated)
+    }
+
+    /// What is to be sent on it now, apart from datagrams.
+    pub(super) fn need(&mut self, now: Time, awake: Time) -> Option<Need> {
+        if self.connected() && !self.hello_confirmed && self.hello_due <= now {
+            self.hello_due = now + HELLO_INTERVAL;
+            return Some(Need::Hello);
+        }
+        match self.state {
+            LinkState::Connecting => None,
+            LinkState::Dead => (self.probe_due <= now).then(|| {
+                self.probe_due = now + PROBE_INTERVAL;
+                Need::Probe
+            }),
+            LinkState::Up | LinkState::Suspect => {
+                let silent = now.since(self.last_sent);
+                let ping = match self.overdue(now, awake) {
+                    None => silent >= self.ping_interval(),
+                    Some(overdue) => silent >= TAIL_INTERVAL && overdue >= self.path.smoothed_rtt() + TAIL_INTERVAL,
+                };
+                ping.then_some(Need::Ping)
+            }
+        }
+    }
+
+    /// How long a link without packets in flight may be silent; one that is suspect has to show itself soon.
+    fn ping_interval(&self) -> Duration {
+        if self.state == LinkState::Suspect { TAIL_INTERVAL } else { PING_INTERVAL }
+    }
+
+    /// Whether packets are in flight that must be watched.
+    pub(super) fn active(&self) -> bool {
+        self.flight.bytes() > 0
+    }
+
+    /// When it needs something although nothing is in flight.
+    pub(super) fn next_need(&self) -> Option<Time> {
+        let hello = (self.connected() && !self.hello_confirmed).then_some(self.hello_due);
+        let other = match self.state {
+            LinkState::Connecting => None,
+            LinkState::Dead => Some(self.probe_due),
+            // While packets are in flight, the regular look at the links asks.
+            LinkState::Up | LinkState::Suspect => (!self.active()).then(|| self.last_sent + self.ping_interval()),
+        };
+        hello.into_iter().chain(other).min()
+    }
+
+    /// How long a repeat over this link takes, with a chance to see it fail.
+    pub(super) fn repeat_time(&self, offset_us: Option<i64>) -> Duration {
+        self.path.extra_delay(offset_us) + self.path.smoothed_rtt()
+    }
+
+    pub(super) fn stats(&self, now: Time, offset_us: Option<i64>) -> SenderLinkStats {
+        let connected = self.connected();
+        SenderLinkStats {
+            id: self.id,
+            name: self.name.clone(),
+            state: self.state,
+            rtt_ms: if connected { millis_f64(self.path.last_rtt()) } else { 0.0 },
+            extra_delay_ms: if connected {
+                millis_f64(self.path.extra_delay(offset_us) + self.path.queue())
+            } else {
+                0.0
+            },
+            queue_ms: if connected { millis_f64(self.path.queue()) } else { 0.0 },
+            capacity_bps: self.capacity_bps(),
+            delivered_bps: self.rate.last_second(now) * 8,
+            in_flight_bytes: self.flight.bytes(),
+            window_bytes: self.window.bytes(),
+            ..self.stats.clone()
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Stories of a stream over bad links: every datagram comes out once, in order, on time.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{MS, Net, Sim};
+use strata_bond::LinkState;
+
+/// Three links of 3 Mbit/s with the delays, jitter and loss of three carriers.
+fn three_carriers() -> [Net; 3] {
+    // With what the jitter adds: 22, 45 and 80 ms.
+    [Net::new(3000, 10, 0.005).jitter(5), Net::new(3000, 20, 0.01).jitter(10), Net::new(3000, 30, 0.02).jitter(20)]
+}
+
+#[test]
+fn one_clean_link_delivers_everything_at_latency_plus_path() {
+    let mut sim = Sim::new(1, 500, &[Net::new(20_000, 20, 0.0)]);
+    sim.stream(6_000_000, 1316, Duration::from_secs(10));
+    sim.finish();
+    sim.assert_all_delivered();
+    let (least, most) = sim.delays();
+    assert!(least >= MS * 520 && most <= MS * 525, "{least:?} {most:?}");
+    assert_eq!(sim.sender_stats().retransmitted_packets, 0);
+}
+
+#[test]
+fn random_loss_on_one_link_is_repaired() {
+    for seed in 0..5 {
+        let mut sim = Sim::new(seed, 500, &[Net::new(20_000, 30, 0.02)]);
+        sim.stream(6_000_000, 1316, Duration::from_secs(10));
+        sim.finish();
+        sim.assert_all_delivered();
+        let stats = sim.sender_stats();
+        assert!(stats.retransmitted_packets < stats.datagrams_in * 4 / 100, "{}", sim.describe());
+    }
+}
+
+#[test]
+fn three_links_carry_together_what_none_could_alone() {
+    for seed in 0..5 {
+        let mut sim = Sim::new(seed, 500, &three_carriers());
+        sim.stream(6_000_000, 1316, Duration::from_secs(20));
+        sim.finish();
+        sim.assert_all_delivered();
+        let stats = sim.sender_stats();
+        assert!(stats.retransmitted_packets < stats.datagrams_in * 4 / 100, "{}", sim.describe());
+    }
+}
+
+#[test]
+fn a_link_that_goes_dark_costs_nothing_and_comes_back() {
+    for seed in 0..5 {
+        let mut sim = Sim::new(seed, 500, &three_carriers());
+        sim.stream(4_000_000, 1316, Duration::from_secs(5));
+        sim.nets[0].dark = true;
+        sim.stream(4_000_000, 1316, Duration::from_millis(1000));
+        assert_eq!(sim.sender.link_state(0), Some(LinkState::Dead));
+        sim.stream(4_000_000, 1316, Duration::from_secs(9));
+        let swallowed = sim.swallowed[0];
+        sim.nets[0].dark = false;
+        sim.stream(4_000_000, 1316, Duration::from_millis(1000));
+        assert_eq!(sim.sender.link_state(0), Some(LinkState::Up));
+        sim.stream(4_000_000, 1316, Duration::from_secs(1));
+        let before = sim.forward_packets[0];
+        sim.stream(4_000_000, 1316, Duration::from_secs(1));
+        let share = sim.forward_packets[0] - before;
+        assert!(share > 100, "full share within two seconds, not {share} packets a second");
+        sim.finish();
+        sim.assert_all_delivered();
+        assert!(swallowed < 110, "{swallowed}");
+    }
+}
+
+#[test]
+fn a_link_that_idled_takes_over_what_another_drops() {
+    for seed in 0..5 {
+        // The third link carries nothing but pings for ten seconds: its jitter must not read as a queue.
+        let mut sim = Sim::new(seed, 1000, &three_carriers());
+        sim.stream(3_500_000, 1316, Duration::from_secs(10));
+        sim.nets[0].dark = true;
+        sim.stream(3_500_000, 1316, Duration::from_secs(5));
+        let stats = sim.sender_stats();
+        assert_eq!(stats.unsent_datagrams, 0, "seed {seed} {}", sim.describe());
+        assert!(stats.queue_ms < 60.0, "{}", sim.describe());
+        sim.finish();
+        sim.assert_all_delivered();
+    }
+}
+
+#[test]
+fn a_black_hole_is_left_though_its_way_back_works() {
+    let mut sim = Sim::new(3, 500, &three_carriers());
+    sim.stream(4_000_000, 1316, Duration::from_secs(3));
+    sim.nets[1].black_hole = true;
+    sim.stream(4_000_000, 1316, Duration::from_secs(4));
+    assert_eq!(sim.sender.link_state(1), Some(LinkState::Dead));
+    sim.finish();
+    sim.assert_all_delivered();
+}
+
+#[test]
+fn the_only_link_dark_for_less_than_the_latency_loses_nothing() {
+    let mut sim = Sim::new(4, 1000, &[Net::new(20_000, 20, 0.0)]);
+    sim.stream(3_000_000, 1316, Duration::from_secs(2));
+    sim.nets[0].dark = true;
+    sim.stream(3_000_000, 1316, Duration::from_millis(400));
+    sim.nets[0].dark = false;
+    sim.stream(3_000_000, 1316, Duration::from_secs(2));
+    sim.finish();
+    sim.assert_all_delivered();
+}
+
+#[test]
+fn duplicates_and_overtaken_packets_change_nothing() {
+    for seed in 0..5 {
+        let mut nets = three_carriers();
+        for net in &mut nets {
+            (net.duplicate, net.reorder) = (0.05, 0.02);
+        }
+        let mut sim = Sim::new(seed, 500, &nets);
+        sim.stream(4_000_000, 1316, Duration::from_secs(5));
+        sim.finish();
+        sim.assert_all_delivered();
+        assert!(sim.receiver_stats().duplicates > 0);
+    }
+}
+
+#[test]
+fn every_size_is_preserved_also_in_two_halves() {
+    let mut small = Net::new(20_000, 20, 0.02);
+    small.max_datagram = 1100;
+    let mut sim = Sim::new(5, 500, &[small, Net::new(20_000, 30, 0.02)]);
+    for bytes in 1..=1456 {
+        sim.push(bytes);
+        sim.run_for(MS * 2);
+    }
+    sim.finish();
+    sim.assert_all_delivered();
+}
+
+#[test]
+fn a_lone_datagram_that_is_lost_is_repaired_too() {
+    for seed in 0..30 {
+        let mut sim = Sim::new(seed, 1000, &[Net::new(20_000, 30, 0.2)]);
+        sim.run_for(MS * 500);
+        sim.push(100);
+        sim.finish();
+        assert_eq!(sim.released.len(), 1, "seed {seed} {}", sim.describe());
+    }
+}
+
+#[test]
+fn more_than_the_links_carry_is_dropped_unsent_and_the_target_says_so() {
+    let mut sim = Sim::new(6, 500, &[Net::new(3000, 20, 0.0)]);
+    sim.stream(6_000_000, 1316, Duration::from_secs(10));
+    let stats = sim.sender_stats();
+    assert!(stats.unsent_datagrams > 1000, "{}", sim.describe());
+    assert!((1_200_000..3_000_000).contains(&stats.target_bps), "{}", sim.describe());
+    assert_eq!(sim.queue_drops, 0, "the link's queue is never filled");
+    sim.finish();
+    sim.assert_payloads();
+    let delivered = sim.receiver_stats().delivered;
+    assert!(delivered > 2_400_000 * 10 / 8 / 1316, "{}", sim.describe());
+}
+
+#[test]
+fn the_way_back_costs_little() {
+    let mut sim = Sim::new(7, 500, &three_carriers());
+    sim.stream(6_000_000, 1316, Duration::from_secs(10));
+    let share = sim.report_bytes as f64 / sim.forward_bytes as f64;
+    assert!(share < 0.02, "{share}");
+}
