@@ -1,0 +1,13 @@
+//! Seeded link emulator for demos, tests and benches: UDP links on loopback, each
+//! with its own rate, delay, jitter, loss and queue, cut and restored on command.
+//!
+//! [`Emulator`] runs in this process; the `strata-netem` program runs one in a
+//! process of its own, which [`control::Client`] commands.
+
+pub mod control;
+mod emulator;
+mod lane;
+mod link;
+pub mod protocol;
+
+pub use emulator::{Emulator, EmulatorError};
