@@ -1,0 +1,51 @@
+//! `device.status`: put together and sent when it is due.
+
+use strata_control::{DeviceMessage, DeviceStatus, MediaInputStatus, Source};
+use tokio::time::Instant;
+
+use super::{Agent, STATUS_GAP};
+use crate::links::is_enabled;
+
+impl Agent {
+    /// Something changed: the relay is to know soon, but not more often than it is good for.
+    pub(super) fn status_is_due(&mut self) {
+        let soonest = (self.status_sent + STATUS_GAP).max(Instant::now());
+        self.status_due = self.status_due.min(soonest);
+    }
+
+    pub(super) fn send_status(&mut self) {
+        let status = self.status();
+        self.status_sent = Instant::now();
+        self.status_due = self.status_sent + self.context.config.status_interval();
+        self.say(DeviceMessage::DeviceStatus(status));
+    }
+
+    fn status(&mut self) -> DeviceStatus {
+        let system = self.probe.look();
+        let policies = self.surroundings.borrow().policies.clone();
+        let mut interfaces = self.told.interfaces.clone();
+        for interface in &mut interfaces {
+            interface.enabled = is_enabled(&interface.name, &[], &policies);
+        }
+        let mut media_inputs = self.told.media_inputs.clone();
+        for input in &mut media_inputs {
+            let used = |source: &Source| matches!(source, Source::Camera { input: id } if *id == input.id);
+            if self.streams.values().any(|stream| used(&stream.status.source)) {
+                input.status = MediaInputStatus::Busy;
+            }
+        }
+        DeviceStatus {
+            interfaces,
+            media_inputs,
+            saved_media: self.told.saved_media.clone(),
+            running_streams: self.streams.values().map(|stream| stream.status.clone()).collect(),
+            cpu_percent: system.cpu_percent,
+            memory: system.memory,
+            temperature_c: system.temperature_c,
+            disk: system.disk,
+            uptime_s: system.uptime_s,
+            slots: vec![],
+            simulated: self.context.simulate,
+        }
+    }
+}

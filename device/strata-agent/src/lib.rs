@@ -1,0 +1,27 @@
+//! The device's daemon: one process that keeps a device in touch with its relay
+//! and its streams alive.
+//!
+//! Owns the control connection ([`relay`]), what the device has
+//! ([`inventory`]), the streams' encoder processes ([`stream`]) and how the
+//! three meet ([`agent`]). Does not own media: that is the encoder's, a process
+//! of its own per stream which outlives the agent. Does not own the network's
+//! settings, updates or the portal.
+
+pub mod agent;
+pub mod config;
+mod diagnose;
+pub mod emulator;
+pub mod enrolment;
+mod files;
+pub mod inventory;
+pub mod links;
+mod lock;
+pub mod logging;
+mod logs;
+mod notify;
+mod program;
+pub mod relay;
+pub mod session;
+pub mod state;
+mod state_file;
+pub mod stream;

@@ -1,0 +1,95 @@
+//! `strata-agent`: the command line of the device's daemon.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use strata_agent::agent::Agent;
+use strata_agent::config::Config;
+use strata_agent::enrolment::{TokenFile, parse_token};
+use strata_agent::{logging, session};
+
+/// The device's daemon: keeps in touch with the relay, runs streams.
+///
+/// A device is enrolled once: `strata-agent enrol` reads the token that the
+/// relay showed from standard input; the running agent uses it within seconds.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Arguments {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/strata/strata-agent.toml", global = true)]
+    config: PathBuf,
+    /// Read the enrolment token from this file; the configuration's `token_file` otherwise.
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Make up modems, their links and a camera; the device says that it is simulated.
+    #[arg(long)]
+    simulate: bool,
+    /// Check the configuration and end.
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Read an enrolment token from standard input and keep it for the agent.
+    Enrol,
+    /// Become a program in a session of its own (the agent starts its children by this).
+    #[command(name = session::SUBCOMMAND, hide = true)]
+    RunInSession {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strata-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Command::RunInSession { program }) = &arguments.command {
+        let (program, rest) = program.split_first().context("a program is missing")?;
+        return session::become_program(program, rest);
+    }
+    let mut config = Config::read(&arguments.config)?;
+    if arguments.token_file.is_some() {
+        config.token_file = arguments.token_file;
+    }
+    if arguments.check_config {
+        eprintln!("{} is valid", arguments.config.display());
+        return Ok(());
+    }
+    if let Some(Command::Enrol) = arguments.command {
+        return enrol(&config);
+    }
+    let log = logging::start(&config.log_level)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
+    runtime.block_on(async { Agent::start(config, arguments.simulate, log).await?.run().await })
+}
+
+fn enrol(config: &Config) -> anyhow::Result<()> {
+    /// More is no token.
+    const LIMIT: u64 = 4_096;
+    let mut text = String::new();
+    std::io::stdin().take(LIMIT).read_to_string(&mut text).context("the token cannot be read from standard input")?;
+    let file = TokenFile::new(config.token_file(), config.token_file.is_none());
+    file.write(&parse_token(&text)?)?;
+    eprintln!("the enrolment token is kept in {}; a running agent uses it within seconds", file.path().display());
+    Ok(())
+}

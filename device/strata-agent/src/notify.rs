@@ -1,0 +1,32 @@
+//! What the agent tells systemd (`sd_notify(3)`): ready, alive, stopping. Silent where there is no systemd.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The agent has its lock, its key and its streams.
+pub(crate) fn ready() {
+    send(&[NotifyState::Ready]);
+}
+
+/// The main loop turns.
+pub(crate) fn alive() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// The agent ends.
+pub(crate) fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+/// How often [`alive`] must be said: half of what systemd allows; none where nobody watches.
+#[must_use]
+pub(crate) fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!("systemd could not be notified: {error}");
+    }
+}
