@@ -58,7 +58,8 @@ async fn three_links_go_through_one_emulator_that_survives_the_agent_and_ends_wi
     let mut emulator = Client::connect(&socket).await.unwrap();
     let links = emulator.list().await.unwrap();
     assert!(links.iter().all(|link| link.target.port() == 9 && link.listen.port() != 0), "{links:?}");
-    assert!((links[2].shape.loss_percent - 2.0).abs() < f64::EPSILON);
+    let lossy = links.iter().filter(|link| link.shape.loss_percent > 0.0).count();
+    assert_eq!(lossy, 1, "{links:?}");
     emulator.cut(1).await.unwrap();
 
     // Killed and back: the same emulator, the cut still holds, the same encoder.

@@ -30,6 +30,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sockets without a login at the same time; a fleet that comes back at once logs in well within its time.
 const UNKNOWN_SOCKETS: usize = 256;
+/// How much of one message is read, in bytes. More than it may have: a connection dropped with bytes unread is
+/// reset, and the close frame that says why is lost with it.
+const READ_LIMIT: usize = 4 * MAX_FRAME_BYTES;
 /// The longest reason in a close frame (RFC 6455), in bytes.
 const MAX_REASON: usize = 123;
 
@@ -59,7 +62,7 @@ async fn upgrade(
         return (StatusCode::SERVICE_UNAVAILABLE, "too many devices log in at the same time: try again")
             .into_response();
     };
-    socket.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES).on_upgrade(move |socket| async move {
+    socket.max_message_size(READ_LIMIT).max_frame_size(READ_LIMIT).on_upgrade(move |socket| async move {
         let (connection, outbox) = state.fleet.accept_agent(remote);
         Agent { socket, connection, outbox, remote, permit: Some(permit) }.run().await;
     })
@@ -109,6 +112,8 @@ impl Agent {
                     heard = Instant::now();
                     match message {
                         None | Some(Ok(Message::Close(_))) => return End::Gone,
+                        Some(Ok(Message::Text(text))) if text.len() > MAX_FRAME_BYTES => return too_big(),
+                        Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_FRAME_BYTES => return too_big(),
                         Some(Ok(Message::Text(text))) => self.connection.receive(&text).await,
                         Some(Ok(Message::Binary(_))) => self.connection.receive_binary(),
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -149,13 +154,17 @@ impl Agent {
         tracing::debug!(remote = %self.remote, error = text, "an agent's socket broke");
         // The WebSocket library tells sizes from everything else in its text only.
         if text.contains("too long") || text.contains("too big") {
-            return End::Close(close_code::SIZE, format!("a message may have {MAX_FRAME_BYTES} bytes at most"));
+            return too_big();
         }
         if text.contains("UTF-8") || text.contains("utf-8") {
             return End::Close(close_code::INVALID, "text frames hold UTF-8".to_owned());
         }
         End::Gone
     }
+}
+
+fn too_big() -> End {
+    End::Close(close_code::SIZE, format!("a message may have {MAX_FRAME_BYTES} bytes at most"))
 }
 
 /// False when the device takes nothing any more.
