@@ -33,6 +33,8 @@ const STEADY: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(15);
 /// How long a worker that closed its socket may take to end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long to wait before asking a worker that runs on for its socket again.
+const RECONNECT_EVERY: Duration = Duration::from_millis(50);
 /// How long an adopted worker may take to greet.
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds without relay and input after which a worker ends by itself.
@@ -335,16 +337,31 @@ impl Supervisor {
     }
 
     /// A worker whose connection ended may well run on: another program connected to its socket, or this relay was
-    /// too slow for it. Media is worth the question.
+    /// too slow for it. Media is worth the question, and asking again as long as the process is there.
     async fn reconnect(&self, running: &mut Running) -> bool {
-        let connect = WorkerSocket::connect(&self.path, self.plan.stream, self.key);
-        let Ok(Ok((socket, greeting))) = tokio::time::timeout(FAREWELL, connect).await else { return false };
-        let same = greeting.pid == running.greeting.pid;
-        if same {
-            tracing::info!(stream = %self.plan.stream, pid = greeting.pid, "connected to the worker again");
-            running.socket = socket;
+        let deadline = Instant::now() + FAREWELL;
+        loop {
+            let connect = WorkerSocket::connect(&self.path, self.plan.stream, self.key);
+            if let Ok(Ok((socket, greeting))) = tokio::time::timeout(FAREWELL, connect).await {
+                let same = greeting.pid == running.greeting.pid;
+                if same {
+                    tracing::info!(stream = %self.plan.stream, pid = greeting.pid, "connected to the worker again");
+                    running.socket = socket;
+                }
+                return same;
+            }
+            if Instant::now() > deadline || !self.is_running(running) {
+                return false;
+            }
+            tokio::time::sleep(RECONNECT_EVERY).await;
         }
-        same
+    }
+
+    fn is_running(&self, running: &mut Running) -> bool {
+        match &mut running.child {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => is_worker(&self.inner.config, running.greeting.pid),
+        }
     }
 
     /// Tells the stream; returns why the worker is about to end, if it said so.
