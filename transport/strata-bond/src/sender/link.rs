@@ -74,7 +74,7 @@ pub(super) struct TxLink {
     revived: u32,
     /// Since when it has been suspect; meaningless otherwise.
     doubted: Time,
-    limited: Time,
+    limited: Option<Time>,
     stats: SenderLinkStats,
 }
 
@@ -99,7 +99,7 @@ impl TxLink {
             probe_due: now,
             revived: 0,
             doubted: now,
-            limited: Time::ZERO,
+            limited: None,
             stats: SenderLinkStats::default(),
         }
     }
@@ -224,9 +224,12 @@ impl TxLink {
     }
 
     fn rate_or_guess(&self) -> u64 {
-        match self.rate.capacity() {
-            0 => self.window.bytes() * 1_000_000 / crate::time::micros(self.path.least_rtt() + LONG_QUEUE).max(1),
-            rate => rate,
+        let guess = || self.window.bytes() * 1_000_000 / crate::time::micros(self.path.least_rtt() + LONG_QUEUE).max(1);
+        match (self.rate.capacity(), self.limited) {
+            (0, _) => guess(),
+            // What little it was given says nothing of what it could carry.
+            (rate, None) => rate.max(guess()),
+            (rate, Some(_)) => rate,
         }
     }
 
@@ -237,7 +240,7 @@ impl TxLink {
 
     /// Whether its window was the limit within the last `span`.
     pub(super) fn limited_within(&self, now: Time, span: Duration) -> bool {
-        now.since(self.limited) <= span
+        self.limited.is_some_and(|limited| now.since(limited) <= span)
     }
 
     /// Takes a report; returns what it answers.
@@ -250,7 +253,7 @@ impl TxLink {
         let in_flight = self.flight.bytes();
         let limited = in_flight + PACKET > self.window.bytes();
         if limited {
-            self.limited = now;
+            self.limited = Some(now);
         }
         let resolved = self.flight.resolve(highest, own);
         if resolved.is_empty() {
@@ -432,7 +435,7 @@ impl TxLink {
                 0.0
             },
             queue_ms: if connected { millis_f64(self.path.queue()) } else { 0.0 },
-            capacity_bps: self.capacity_bps(),
+            capacity_bps: self.limited.map_or(0, |_| self.capacity_bps()),
             delivered_bps: self.rate.last_second(now) * 8,
             in_flight_bytes: self.flight.bytes(),
             window_bytes: self.window.bytes(),
