@@ -145,6 +145,11 @@ def test_the_whole_way(person: Callable[[str], Person], stack: Stack, results: P
     add_device(someone, stack)
     go_live(someone)
     watch(someone)
+    pictures = request.config.getoption("--pictures")
+    if pictures:
+        # By then the plots have something to show.
+        expect(page.locator("main")).to_contain_text("On air for 1 min", timeout=120_000)
+        someone.looks("stream")
     for name, path in (("fleet", "/"), ("device", f"/devices/{stack.device_id}"), ("streams", "/streams")):
         other = person("phone")
         other.page.goto(path)
@@ -163,7 +168,7 @@ def test_the_whole_way(person: Callable[[str], Person], stack: Stack, results: P
     player.looks("player")
     stop(someone)
     phone.looks("stream-ended")
-    if request.config.getoption("--pictures"):
+    if pictures:
         images = ROOT / "docs" / "images"
         images.mkdir(parents=True, exist_ok=True)
         for name in ("stream-wide", "fleet-wide", "go-live-wide"):

@@ -77,7 +77,7 @@ impl Scene {
         let car = width / 12;
         let car_x = progress(moment.scene_ms, 7_000, width + car);
         canvas.fill(area(car_x.saturating_sub(car), height * 7 / 8, car.min(car_x), car / 3), RED);
-        let below = canvas.plate(height / 24, width / 200, &format!("SIMULATED CAMERA {name}"), [BLACK, AMBER]);
+        let below = canvas.plate(height / 24, width / 200, &format!("SIMULATED {name}"), [BLACK, AMBER]);
         canvas.plate(below, width / 320, &clock(moment.unix_ms), [BLACK, WHITE]);
     }
 
