@@ -134,9 +134,6 @@ def garbage(size: int) -> bytes:
 def test_garbage_over_http_is_refused(stack: Stack, data: bytes):
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection, suppress(ConnectionError):
         connection.sendall(data)
-        # The end of what we say may come after the relay has already hung up.
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(4096)
         assert answer == b"" or answer.split(b" ")[1][:1] == b"4", answer
     still_serves(stack)

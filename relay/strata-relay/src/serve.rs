@@ -19,6 +19,8 @@ use crate::http::{self, AppState};
 
 /// How long requests may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(2);
+/// A request's line and headers have this many bytes at most; more is answered with 431.
+const MAX_HEADERS: usize = 64 << 10;
 /// Threads for requests: the relay moves no media, so few; fewer threads are less memory.
 const THREADS: usize = 2;
 
@@ -63,11 +65,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let server = match (&config.tls_cert, &config.tls_key) {
         (Some(cert), Some(key)) => {
             let tls = tls(cert, key).await?;
-            let server = axum_server::from_tcp_rustls(listener, tls).context("cannot serve on the socket")?;
+            let mut server = axum_server::from_tcp_rustls(listener, tls).context("cannot serve on the socket")?;
+            server.http_builder().http1().max_buf_size(MAX_HEADERS);
             tokio::spawn(server.handle(handle.clone()).serve(app))
         }
         _ => {
-            let server = axum_server::from_tcp(listener).context("cannot serve on the socket")?;
+            let mut server = axum_server::from_tcp(listener).context("cannot serve on the socket")?;
+            server.http_builder().http1().max_buf_size(MAX_HEADERS);
             tokio::spawn(server.handle(handle.clone()).serve(app))
         }
     };

@@ -65,6 +65,11 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request's body is over 64 KiB")
     }
 
+    pub(super) fn timeout(seconds: u64) -> Self {
+        let message = format!("the request was not complete and answered within {seconds} s: send it again");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }

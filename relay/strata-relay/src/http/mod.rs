@@ -14,6 +14,7 @@ mod hls;
 mod live;
 mod origin;
 mod pages;
+mod patience;
 mod routes;
 mod security;
 mod view;
@@ -68,6 +69,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(patience::limit))
         .layer(middleware::from_fn_with_state(state.clone(), origin::check))
         .layer(middleware::from_fn_with_state(state.clone(), security::headers))
         .with_state(state)
