@@ -79,11 +79,11 @@ pub struct Enrolment {
 #[derive(Clone, PartialEq, Debug)]
 #[allow(clippy::large_enum_variant, reason = "one a login")]
 pub enum EnrolOutcome {
-    /// The token is used up and the key is the device's.
+    /// The token is used up, now or before, and the key is the device's.
     Enrolled(DeviceRecord),
     /// No such token.
     Unknown,
-    /// It was used before.
+    /// It was used before, with another key.
     Used,
     /// Its time is over, or a newer one replaced it.
     Expired,
@@ -190,7 +190,8 @@ impl Database {
         Ok(true)
     }
 
-    /// Consumes a token: from now on the device logs in with this key. A revoked device is admitted again.
+    /// Consumes a token: from now on the device logs in with this key. A revoked device is admitted again. The same
+    /// token with the same key, while that is the device's, changes nothing and is answered the same.
     ///
     /// # Errors
     /// When the database fails.
@@ -208,7 +209,10 @@ impl Database {
             return Ok(EnrolOutcome::Unknown);
         }
         if used_at.is_some() {
-            return Ok(EnrolOutcome::Used);
+            // The device that used it and never heard the answer, a power cut between, asks again.
+            let record = itself(&mut tx, &device).await?;
+            let same = record.revoked_at.is_none() && record.public_key == Some(enrolment.public_key);
+            return Ok(if same { EnrolOutcome::Enrolled(record) } else { EnrolOutcome::Used });
         }
         if expires_at <= now.as_millisecond() {
             return Ok(EnrolOutcome::Expired);
@@ -231,12 +235,7 @@ impl Database {
         .execute(&mut *tx)
         .await
         .map_err(failed(WHAT))?;
-        let record = sqlx::query_as::<_, DeviceRow>(select_devices!("WHERE id = ?"))
-            .bind(&device)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(failed(WHAT))?
-            .read()?;
+        let record = itself(&mut tx, &device).await?;
         let entry = AuditEntry {
             owner: record.owner,
             at: now,
@@ -404,6 +403,15 @@ impl Database {
             .map_err(failed("note a device"))?;
         Ok(())
     }
+}
+
+async fn itself(tx: &mut sqlx::Transaction<'_, sqlx::Sqlite>, id: &str) -> Result<DeviceRecord, DbError> {
+    sqlx::query_as::<_, DeviceRow>(select_devices!("WHERE id = ?"))
+        .bind(id)
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(failed("look up a device"))?
+        .read()
 }
 
 async fn end_unused_tokens(
