@@ -16,6 +16,8 @@ const INITIAL_PER_LINK: u64 = 1_000_000;
 const LEAST: u64 = 100_000;
 /// After a step down nothing rises for this long.
 const HOLD: Duration = Duration::from_millis(1500);
+/// What arrives means nothing before packets, reports and a window of the meters have gone round.
+const SETTLE: Duration = Duration::from_secs(1);
 /// A datagram that waits longer than this for room shows congestion.
 const QUEUE_LIMIT: Duration = Duration::from_millis(80);
 
@@ -46,6 +48,10 @@ pub(super) struct Target {
     most_links: u64,
     congested_once: bool,
     hold_until: Time,
+    /// Since when some link carries packets.
+    carrying_since: Option<Time>,
+    /// What lately arrived without congestion: below half of it, the way up is short.
+    known: u64,
 }
 
 impl Target {
@@ -57,22 +63,39 @@ impl Target {
     pub(super) fn tick(&mut self, now: Time, situation: &Situation) {
         self.count_links(situation.links);
         if situation.links == 0 {
+            self.carrying_since = None;
             return;
         }
+        let since = *self.carrying_since.get_or_insert(now);
         if situation.queue > QUEUE_LIMIT || situation.dropped {
-            self.congested_once = true;
-            if now >= self.hold_until || situation.goodput < self.bps * 7 / 10 {
-                // A source that does not follow shows what the links carry: a target far below would be wrong too.
-                let proven = situation.steady_goodput.min(situation.goodput) / 2;
-                self.bps = self.bps.min(situation.goodput * 17 / 20).max(proven).max(LEAST);
-                self.hold_until = now + HOLD;
+            // What waits at first waited for a link, not for room.
+            if now.since(since) >= SETTLE {
+                self.congested(now, situation);
             }
-        } else if now >= self.hold_until && situation.offered >= self.bps * 3 / 4 {
-            // Per tick of a tenth of a second: 5 % a second, at the start 60 %.
-            let step = if self.congested_once { self.bps / 200 } else { self.bps * 6 / 100 };
-            let ceiling = situation.ceiling.map_or(u64::MAX, |bps| (bps * 9 / 10).max(self.bps));
-            self.bps = (self.bps + step).min(ceiling);
+        } else if now >= self.hold_until {
+            self.known = self.known.max(situation.steady_goodput.min(self.bps));
+            if situation.offered >= self.bps * 3 / 4 {
+                // Per tick of a tenth of a second: 5 % a second; at the start and after a stall 60 %.
+                let short = !self.congested_once || self.bps < self.known / 2;
+                let step = if short { self.bps * 6 / 100 } else { self.bps / 200 };
+                let ceiling = situation.ceiling.map_or(u64::MAX, |bps| (bps * 9 / 10).max(self.bps));
+                self.bps = (self.bps + step).min(ceiling);
+            }
         }
+    }
+
+    fn congested(&mut self, now: Time, situation: &Situation) {
+        self.congested_once = true;
+        if now < self.hold_until && situation.goodput >= self.bps * 7 / 10 {
+            return;
+        }
+        // Next to nothing arrives: all links stood still, which says nothing of what they carry afterwards.
+        let stalled = situation.goodput < self.bps / 10;
+        self.known = self.known.min(if stalled { self.bps } else { situation.goodput });
+        // A source that does not follow shows what the links carry: a target far below would be wrong too.
+        let proven = situation.steady_goodput.min(situation.goodput) / 2;
+        self.bps = self.bps.min(situation.goodput * 17 / 20).max(proven).max(LEAST);
+        self.hold_until = now + HOLD;
     }
 
     /// A link more is a hope; a link less is a fact.
@@ -142,6 +165,44 @@ mod tests {
         assert_eq!(target.bps(), 1_700_000);
         run(&mut target, 3100, 8000, |bps| Situation { offered: bps, goodput: bps, ..CALM });
         assert!((1_800_000..2_300_000).contains(&target.bps()), "{}", target.bps());
+    }
+
+    #[test]
+    fn what_waited_for_the_first_link_is_no_congestion() {
+        let mut target = Target::default();
+        let queue = Duration::from_millis(300);
+        run(&mut target, 0, 500, |bps| Situation { offered: bps, queue, ..CALM });
+        assert_eq!(target.bps(), 3_000_000);
+        run(&mut target, 500, 600, |_| Situation { links: 0, ..CALM });
+        run(&mut target, 600, 1500, |bps| Situation { offered: bps, queue, dropped: true, ..CALM });
+        assert_eq!(target.bps(), 3_000_000, "nor after all links were gone");
+        run(&mut target, 1500, 1800, |bps| Situation { offered: bps, goodput: 1_000_000, queue, ..CALM });
+        assert_eq!(target.bps(), 850_000, "a queue that stays is congestion");
+    }
+
+    #[test]
+    fn after_a_stall_it_is_nearly_half_way_back_within_seven_seconds_and_a_link_that_shrank_stops_it() {
+        let calm = |bps| Situation { offered: bps, goodput: bps, steady_goodput: bps, ..CALM };
+        let queue = Duration::from_millis(300);
+        let mut target = Target::default();
+        run(&mut target, 0, 1000, calm);
+        let before = target.bps();
+        target.tick(at(1000), &Situation { offered: before, queue, ..CALM });
+        assert_eq!(target.bps(), LEAST);
+        let mut shrunk = Target { ..target };
+        run(&mut target, 1100, 8000, calm);
+        assert!(target.bps() > before * 2 / 5, "{} of {before}", target.bps());
+
+        // Only 1 Mbit/s is left: found once, then kept to.
+        let narrow = |bps: u64| match bps {
+            1_000_001.. => Situation { offered: bps, goodput: 1_000_000, steady_goodput: 1_000_000, queue, ..CALM },
+            _ => calm(bps),
+        };
+        run(&mut shrunk, 1100, 10_000, narrow);
+        run(&mut shrunk, 10_000, 14_000, |bps| {
+            assert!((700_000..1_200_000).contains(&bps), "{bps}");
+            narrow(bps)
+        });
     }
 
     #[test]
