@@ -190,17 +190,27 @@ def judge(seen: Seen, settle_s: float, buffer_s: float) -> Judgement:
     moves = sum(before.checksum != after.checksum for before, after in itertools.pairwise(seen.frames))
     result.moving_share = moves / (len(seen.frames) - 1)
     result.frames_without_strip = sum(f.timecode is None for f in seen.frames)
-    codes = [f.timecode for f in seen.frames if f.timecode]
-    for before, after in itertools.pairwise(codes):
-        step = (after.counter - before.counter) % strip.COUNTER_MODULUS
-        result.frames_repeated += step == 0
-        result.frames_lost += max(0, step - 1)
+    _count_frames(seen.frames, result)
     result.latency_ms = sorted(f.seen_at * 1000 - f.timecode.made_at_ms for f in seen.frames if f.timecode)
     if seen.audio_pts_s:
         result.audio_seconds = seen.audio_pts_s[-1] - seen.audio_pts_s[0]
     if seen.loudness:
         result.silent_share = sum(level < SILENCE_RMS for level in seen.loudness) / len(seen.loudness)
     return result
+
+
+def _count_frames(frames: list[Frame], result: Judgement) -> None:
+    """Lost and repeated frames by the strip's counter. A frame that came with an unreadable strip is not lost."""
+    last, unreadable = None, 0
+    for code in (frame.timecode for frame in frames):
+        if code is None:
+            unreadable += 1
+            continue
+        if last is not None:
+            step = (code.counter - last.counter) % strip.COUNTER_MODULUS
+            result.frames_repeated += step == 0
+            result.frames_lost += max(0, step - 1 - unreadable)
+        last, unreadable = code, 0
 
 
 def _gaps(stamps: list[float], after: float) -> list[str]:
