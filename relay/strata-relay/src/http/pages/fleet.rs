@@ -81,7 +81,6 @@ struct TokenPage<'a> {
     token: &'a str,
     expires: String,
     qr: String,
-    relay: &'a str,
     relay_socket: String,
 }
 
@@ -98,7 +97,7 @@ pub(super) fn show_token(
     let expires = format!("{} UTC", minute(token.expires_at));
     // `https` becomes `wss`, `http` becomes `ws`: what the agent's configuration takes.
     let relay_socket = relay.replacen("http", "ws", 1);
-    Ok(html(&TokenPage { page, id, name, token: text, expires, qr: qr(text)?, relay, relay_socket }))
+    Ok(html(&TokenPage { page, id, name, token: text, expires, qr: qr(text)?, relay_socket }))
 }
 
 fn qr(text: &str) -> Result<String, Refusal> {
