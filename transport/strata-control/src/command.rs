@@ -166,8 +166,12 @@ pub struct AgentUpdate {
     pub bundle_url: String,
     /// Its version.
     pub version: String,
-    /// Its SHA-256, 64 hexadecimal digits.
-    pub sha256: String,
+    /// SHA-256 of its manifest, 64 hexadecimal digits, as `rauc info` prints it: no other build of that version is taken.
+    #[serde(default)]
+    pub manifest_sha256: Option<String>,
+    /// Also over links where data costs money.
+    #[serde(default)]
+    pub over_metered: bool,
     /// When to install.
     pub install: UpdateSchedule,
     /// When to reboot into it.
@@ -189,6 +193,14 @@ pub enum UpdateSchedule {
         #[cfg_attr(test, proptest(strategy = "crate::arbitrary::timestamp()"))]
         at: Timestamp,
     },
+}
+
+/// Go back to the other slot's version, if that one is good.
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AgentRollback {
+    /// Even while a stream is live.
+    pub even_if_live: bool,
 }
 
 /// Reboot.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{EncoderState, FrameRate, Source, StreamId};
+use crate::{EncoderState, FrameRate, Source, StreamId, UpdateProgress};
 
 /// Everything about the device, sent every 10 s and on change.
 #[cfg_attr(test, derive(proptest_derive::Arbitrary))]
@@ -34,9 +34,43 @@ pub struct DeviceStatus {
     /// The A/B slots; empty on a machine that runs no image of ours.
     #[serde(default)]
     pub slots: Vec<SlotStatus>,
+    /// The newest update and how far it got; none before the first.
+    #[serde(default)]
+    pub update: Option<UpdateProgress>,
+    /// What is wrong with the device itself; empty when all is well.
+    #[serde(default)]
+    pub problems: Vec<DeviceProblem>,
     /// Whether modems, cameras and links are made up (`--simulate`).
     #[serde(default)]
     pub simulated: bool,
+}
+
+/// Something that is wrong with the device itself, and stays so until somebody does something.
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceProblem {
+    /// For programs.
+    pub kind: DeviceProblemKind,
+    /// What is wrong and what to do, for people.
+    pub message: String,
+}
+
+/// What is wrong with a device.
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceProblemKind {
+    /// The data partition is full, read-only, damaged or missing.
+    Data,
+    /// The identity partition is.
+    Identity,
+    /// Slots were passed over, or both had used up their attempts.
+    Boot,
+    /// A setting cannot be followed.
+    Settings,
+    /// A problem of a newer protocol version.
+    #[serde(other)]
+    Other,
 }
 
 /// Bytes in use and in all.
@@ -250,6 +284,9 @@ pub struct SlotStatus {
     /// The image version in it.
     #[serde(default)]
     pub version: Option<String>,
+    /// Why it is bad, for people.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// What is known of a slot.

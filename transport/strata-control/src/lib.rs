@@ -30,15 +30,15 @@ pub use auth::{
     Refusal, SessionToken,
 };
 pub use command::{
-    AgentUpdate, CommandResult, ConfigUpdate, DeviceDiagnose, DeviceReboot, DeviceReset, DiagnoseCheck,
+    AgentRollback, AgentUpdate, CommandResult, ConfigUpdate, DeviceDiagnose, DeviceReboot, DeviceReset, DiagnoseCheck,
     DiagnoseCheckResult, DiagnoseReport, DiagnoseResult, IpSettings, LogRequest, ModemSettings, NetworkApply,
     RefusedCode, SourceSwitch, StreamStart, StreamStop, UpdateSchedule, WifiSecurity, WifiSettings,
 };
 pub use envelope::{ACCEPTED_VERSIONS, DecodeError, EncodeError, Envelope, MAX_FRAME_BYTES, PROTOCOL_VERSION};
 pub use id::{DeviceId, MessageId, OwnerId, StreamId};
 pub use inventory::{
-    DeviceStatus, Interface, InterfaceKind, InterfaceState, MediaFormat, MediaInput, MediaInputKind, MediaInputStatus,
-    RunningStream, SavedMedia, SlotName, SlotState, SlotStatus, Usage,
+    DeviceProblem, DeviceProblemKind, DeviceStatus, Interface, InterfaceKind, InterfaceState, MediaFormat, MediaInput,
+    MediaInputKind, MediaInputStatus, RunningStream, SavedMedia, SlotName, SlotState, SlotStatus, Usage,
 };
 pub use message::{DeviceMessage, ErrorCode, Message, ProtocolError, RelayMessage};
 pub use schema::json_schema;

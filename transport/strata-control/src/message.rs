@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    AgentUpdate, AuthLogin, AuthLoginResponse, AuthSession, CommandResult, ConfigUpdate, DeviceDiagnose, DeviceReboot,
-    DeviceReset, DeviceStatus, DiagnoseResult, LogChunk, LogRequest, NetworkApply, SourceSwitch, StreamEnded,
-    StreamEndedAck, StreamStart, StreamStats, StreamStop, UpdateProgress,
+    AgentRollback, AgentUpdate, AuthLogin, AuthLoginResponse, AuthSession, CommandResult, ConfigUpdate, DeviceDiagnose,
+    DeviceReboot, DeviceReset, DeviceStatus, DiagnoseResult, LogChunk, LogRequest, NetworkApply, SourceSwitch,
+    StreamEnded, StreamEndedAck, StreamStart, StreamStats, StreamStop, UpdateProgress,
 };
 
 /// One direction of the protocol.
@@ -93,6 +93,8 @@ messages! {
         /// Answer.
         AgentUpdateResponse(CommandResult) = "agent.update.response",
         /// Answer.
+        AgentRollbackResponse(CommandResult) = "agent.rollback.response",
+        /// Answer.
         DeviceRebootResponse(CommandResult) = "device.reboot.response",
         /// Answer.
         DeviceResetResponse(CommandResult) = "device.reset.response",
@@ -126,6 +128,8 @@ messages! {
         NetworkApply(NetworkApply) = "network.apply",
         /// Install a bundle.
         AgentUpdate(AgentUpdate) = "agent.update",
+        /// Go back to the other slot.
+        AgentRollback(AgentRollback) = "agent.rollback",
         /// Reboot.
         DeviceReboot(DeviceReboot) = "device.reboot",
         /// Factory reset.

@@ -239,6 +239,8 @@ pub struct UpdateProgress {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateStep {
+    /// Accepted; it begins as soon as it may.
+    Waiting,
     /// The bundle is on its way.
     Downloading,
     /// It is in the slot.
@@ -251,6 +253,8 @@ pub enum UpdateStep {
     Good,
     /// Back on the former slot.
     RolledBack,
+    /// Not installed; the device runs what it ran before.
+    Refused,
     /// A step of a newer protocol version.
     #[serde(other)]
     Other,

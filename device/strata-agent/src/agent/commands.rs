@@ -56,6 +56,10 @@ impl Agent {
                 let why = format!("version {version} cannot be installed: this device has no A/B slots (no RAUC)");
                 self.answer(asked(DeviceMessage::AgentUpdateResponse), refused(RefusedCode::Unsupported, why));
             }
+            RelayMessage::AgentRollback(_) => {
+                let why = "there is nothing to go back to: this device has no A/B slots (no RAUC)";
+                self.answer(asked(DeviceMessage::AgentRollbackResponse), refused(RefusedCode::Unsupported, why));
+            }
             RelayMessage::DeviceReboot(_) => {
                 let why = "this agent does not reboot its machine: reboot it by hand";
                 self.answer(asked(DeviceMessage::DeviceRebootResponse), refused(RefusedCode::Unsupported, why));

@@ -45,6 +45,8 @@ impl Agent {
             disk: system.disk,
             uptime_s: system.uptime_s,
             slots: vec![],
+            update: None,
+            problems: vec![],
             simulated: self.context.simulate,
         }
     }

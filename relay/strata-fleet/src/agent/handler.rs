@@ -28,6 +28,7 @@ impl AgentConnection {
             | DeviceMessage::ConfigUpdateResponse(result)
             | DeviceMessage::NetworkApplyResponse(result)
             | DeviceMessage::AgentUpdateResponse(result)
+            | DeviceMessage::AgentRollbackResponse(result)
             | DeviceMessage::DeviceRebootResponse(result)
             | DeviceMessage::DeviceResetResponse(result)
             | DeviceMessage::LogRequestResponse(result) => self.answered(session, id, result),

@@ -78,6 +78,7 @@ fn status() -> DeviceStatus {
         name,
         booted,
         state: SlotState::Good,
+        reason: None,
         version: Some(version.into()),
     };
     DeviceStatus {
@@ -102,6 +103,8 @@ fn status() -> DeviceStatus {
         disk: Usage { used_bytes: 212_000_000_000, total_bytes: 256_000_000_000 },
         uptime_s: 93_784,
         slots: vec![slot(SlotName::A, true, "0.3.1"), slot(SlotName::B, false, "0.3.0")],
+        update: None,
+        problems: vec![],
         ..DeviceStatus::default()
     }
 }
