@@ -5,7 +5,6 @@
 #   BOOT_ORDER                slots, the wanted one first
 #   BOOT_A_LEFT, BOOT_B_LEFT  attempts left; an attempt is counted before it is made, and given back by "good"
 #   strata_rounds             how often all attempts of both slots were used up
-#   strata_machine_id         the device's systemd machine id, written by the device once
 #   strata_skipped            slots passed over in this boot, with the reason, for the device to tell
 
 setenv strata_tries 3
@@ -41,8 +40,8 @@ for slot in ${BOOT_ORDER}; do
             load ${devtype} ${devnum}:${part} ${fdt_addr_r} boot/dtb/${fdtfile} || setenv why devicetree-missing
           fi
           if test -z "${why}"; then
-            setenv bootargs "root=PARTUUID=${partuuid} ro rauc.slot=${slot} console=${console} panic=5 ${strata_args}"
-            test -z "${strata_machine_id}" || setenv bootargs "${bootargs} systemd.machine_id=${strata_machine_id}"
+            # "gpt": the partition table's copy counts, when a power cut has spoilt the first one.
+            setenv bootargs "root=PARTUUID=${partuuid} ro rauc.slot=${slot} console=${console} panic=5 gpt systemd.gpt_auto=0 strata.rounds=${strata_rounds} ${strata_args}"
             test -z "${strata_skipped}" || setenv bootargs "${bootargs} strata.skipped=${strata_skipped}"
             echo "Strata: slot ${slot}, attempts left ${left}"
             booti ${kernel_addr_r} ${initrd} ${fdt}

@@ -3,5 +3,4 @@
  * is written there changes how it boots. Given to U-Boot's build by -include, on every machine.
  */
 #define CFG_ENV_FLAGS_LIST_STATIC                                            \
-	"BOOT_ORDER:sw,BOOT_A_LEFT:dw,BOOT_B_LEFT:dw,strata_rounds:dw,"       \
-	"strata_machine_id:sw"
+	"BOOT_ORDER:sw,BOOT_A_LEFT:dw,BOOT_B_LEFT:dw,strata_rounds:dw"

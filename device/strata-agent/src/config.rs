@@ -54,8 +54,9 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The relay's address.
-    pub relay_url: RelayUrl,
+    /// The relay's address; none: the one that `strata-agent enrol --relay` left in the state folder.
+    #[serde(default)]
+    pub relay_url: Option<RelayUrl>,
     /// Key, enrolment and reports that must survive a reboot.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
@@ -80,6 +81,12 @@ pub struct Config {
     /// PEM file of certificate authorities trusted in addition to the system's.
     #[serde(default)]
     pub extra_ca_file: Option<PathBuf>,
+    /// Where the update daemon listens; a machine without our image has none.
+    #[serde(default = "default_update_socket")]
+    pub update_socket: PathBuf,
+    /// What other programs of the image say is wrong with the device: JSON arrays of problems, which may be missing.
+    #[serde(default = "default_problem_files")]
+    pub problem_files: Vec<PathBuf>,
     /// Seconds between two scans of the inventory; changes of hardware are seen at once.
     #[serde(default = "default_scan_interval_s")]
     pub scan_interval_s: u32,
@@ -117,6 +124,14 @@ fn default_log_dir() -> PathBuf {
 
 fn default_media_dir() -> PathBuf {
     "/var/lib/strata/media".into()
+}
+
+fn default_update_socket() -> PathBuf {
+    strata_update_protocol::SOCKET.into()
+}
+
+fn default_problem_files() -> Vec<PathBuf> {
+    vec!["/run/strata-data/problems.json".into(), "/run/strata-settings/problems.json".into()]
 }
 
 fn default_scan_interval_s() -> u32 {
@@ -165,14 +180,16 @@ impl Config {
                 return Err(format!("{key} is {value}: between {min} and {max} expected"));
             }
         }
-        for (key, folder) in [
+        let paths = [
             ("state_dir", &self.state_dir),
             ("run_dir", &self.run_dir),
             ("log_dir", &self.log_dir),
             ("media_dir", &self.media_dir),
-        ] {
-            if !folder.is_absolute() {
-                return Err(format!("{key} is “{}”: an absolute path expected", folder.display()));
+            ("update_socket", &self.update_socket),
+        ];
+        for (key, path) in paths.into_iter().chain(self.problem_files.iter().map(|path| ("problem_files", path))) {
+            if !path.is_absolute() {
+                return Err(format!("{key} is “{}”: an absolute path expected", path.display()));
             }
         }
         let bytes = self.run_dir.as_os_str().len();
@@ -296,10 +313,10 @@ mod tests {
     fn the_shipped_example_is_valid_and_states_the_defaults() {
         let example = Config::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/strata-agent.toml"))).unwrap();
         let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/strata-agent.toml")).unwrap();
-        let bare = parse("relay_url = \"wss://relay.example.net\"\n").unwrap();
+        let bare = parse("").unwrap();
         assert_eq!(format!("{example:?}"), format!("{bare:?}"));
         // Every optional key that has no default is at least named in a comment.
-        for key in ["token_file", "encoder_program", "emulator_program", "extra_ca_file"] {
+        for key in ["relay_url", "token_file", "encoder_program", "emulator_program", "extra_ca_file"] {
             assert!(text.contains(key), "{key} is not in the example");
         }
     }
@@ -316,6 +333,8 @@ mod tests {
             ("scan_interval_s = 0", "scan_interval_s is 0"),
             ("statistics_interval_ms = 1", "statistics_interval_ms is 1"),
             ("state_dir = \"here\"", "state_dir"),
+            ("update_socket = \"update.sock\"", "update_socket"),
+            ("problem_files = [\"/run/a.json\", \"b.json\"]", "problem_files is “b.json”"),
             ("log_level = \"a=b=c\"", "log_level"),
             ("ap_policy = \"sometimes\"", "sometimes"),
             (&format!("run_dir = \"/{}\"", "x".repeat(80)), "run_dir takes 81 bytes"),

@@ -14,7 +14,7 @@ use tokio::net::TcpSocket;
 use tokio::process::Command;
 use tokio::time;
 
-use crate::config::Config;
+use crate::config::{Config, RelayUrl};
 use crate::inventory::{Inventory, disk};
 use crate::links::is_enabled;
 use crate::program;
@@ -32,6 +32,7 @@ const CLOCK_OFFSET_MAX_MS: i64 = 5_000;
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) config: Config,
+    pub(crate) relay: Option<RelayUrl>,
     pub(crate) simulate: bool,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) policies: Vec<LinkPolicy>,
@@ -65,7 +66,7 @@ pub(crate) async fn run(surroundings: &Surroundings, wanted: &[DiagnoseCheck]) -
 
 /// One line per link: whether the relay's port answers over it.
 async fn links(surroundings: &Surroundings) -> Result<String, String> {
-    let url = &surroundings.config.relay_url;
+    let Some(url) = &surroundings.relay else { return Err("this device knows no relay: enrol it".to_owned()) };
     let relay: Vec<SocketAddr> = match tokio::net::lookup_host((url.host.as_str(), url.port)).await {
         Ok(addresses) => addresses.collect(),
         Err(error) => return Err(format!("the relay's name {} has no address: {error}", url.host)),

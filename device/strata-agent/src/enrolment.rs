@@ -12,7 +12,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use strata_control::{DeviceConfig, DeviceId, OwnerId, Sensitive};
 
-use crate::files;
+use crate::files::{self, Owner};
 
 /// Longer is no token.
 const TOKEN_MAX_BYTES: u64 = 1_024;
@@ -110,12 +110,12 @@ impl TokenFile {
         parse_token(&text).map(Some).with_context(|| format!("in {name}"))
     }
 
-    /// Puts a token there for the agent.
+    /// Puts a token there for the agent, whose user is `owner`.
     ///
     /// # Errors
     /// Names the file.
-    pub fn write(&self, token: &Sensitive) -> anyhow::Result<()> {
-        files::replace(&self.path, format!("{}\n", token.reveal()).as_bytes())
+    pub(crate) fn write(&self, token: &Sensitive, owner: Owner) -> anyhow::Result<()> {
+        files::replace_for(&self.path, format!("{}\n", token.reveal()).as_bytes(), owner)
             .with_context(|| format!("cannot write the enrolment token to {}", self.path.display()))
     }
 

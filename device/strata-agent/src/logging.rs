@@ -35,7 +35,8 @@ impl LogTail {
     }
 }
 
-/// Writes one event to standard error and to the tail.
+/// Writes one event to standard error and to the tail. A standard error that takes nothing (a file on a full disk) is
+/// no failure: there is no other place to say so, and the subscriber's own words about it would end the agent.
 #[derive(Debug)]
 pub struct Tee(LogTail);
 
@@ -44,7 +45,7 @@ impl Write for Tee {
         for line in String::from_utf8_lossy(bytes).lines() {
             self.0.push(line);
         }
-        io::stderr().write_all(bytes)?;
+        io::stderr().write_all(bytes).ok();
         Ok(bytes.len())
     }
 

@@ -1,7 +1,7 @@
 //! Log files: their last lines for reports and `log.request`, and old ones removed.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -64,7 +64,12 @@ pub(crate) fn chunks(request_id: MessageId, lines: Vec<String>) -> Vec<LogChunk>
 pub(crate) fn prune(folder: &Path, running: impl Fn(&Path) -> bool) -> anyhow::Result<()> {
     let cannot = || format!("cannot read the folder {}", folder.display());
     let mut logs = Vec::new();
-    for entry in fs::read_dir(folder).with_context(cannot)? {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(cannot),
+    };
+    for entry in entries {
         let path = entry.with_context(cannot)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let ours = name.ends_with(".log") && (name.starts_with("encoder-") || name.starts_with("netem-"));

@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use strata_agent::agent::Agent;
-use strata_agent::config::Config;
-use strata_agent::enrolment::{TokenFile, parse_token};
+use strata_agent::config::{Config, RelayUrl};
+use strata_agent::enrol::{Wanted, enrol};
 use strata_agent::{logging, session};
 
 /// The device's daemon: keeps in touch with the relay, runs streams.
 ///
-/// A device is enrolled once: `strata-agent enrol` reads the token that the
-/// relay showed from standard input; the running agent uses it within seconds.
+/// A device is enrolled once: `strata-agent enrol --relay URL` reads the token
+/// that the relay showed from standard input; the running agent uses it within
+/// seconds.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
@@ -37,8 +38,15 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Read an enrolment token from standard input and keep it for the agent.
-    Enrol,
+    /// Read an enrolment token from standard input and keep it, and where the relay is, for the agent.
+    Enrol {
+        /// The relay, for example wss://relay.example.net; without it the one that is known already.
+        #[arg(long, value_name = "URL")]
+        relay: Option<RelayUrl>,
+        /// The relay's certificate authority (PEM), where the system's do not know it; the file is copied.
+        #[arg(long, value_name = "FILE", requires = "relay")]
+        ca: Option<PathBuf>,
+    },
     /// Become a program in a session of its own (the agent starts its children by this).
     #[command(name = session::SUBCOMMAND, hide = true)]
     RunInSession {
@@ -71,25 +79,26 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         eprintln!("{} is valid", arguments.config.display());
         return Ok(());
     }
-    if let Some(Command::Enrol) = arguments.command {
-        return enrol(&config);
+    if let Some(Command::Enrol { relay, ca }) = &arguments.command {
+        let token = read_token()?;
+        let done = enrol(&config, Wanted { relay: relay.as_ref(), ca_file: ca.as_deref(), token: &token })?;
+        eprintln!("{done}");
+        return Ok(());
     }
     let log = logging::start(&config.log_level)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        // Two may hang on a broken disk (scan, problems); names must still be resolved.
+        .max_blocking_threads(4)
         .build()
         .context("the asynchronous runtime cannot be started")?;
     runtime.block_on(async { Agent::start(config, arguments.simulate, log).await?.run().await })
 }
 
-fn enrol(config: &Config) -> anyhow::Result<()> {
+fn read_token() -> anyhow::Result<String> {
     /// More is no token.
     const LIMIT: u64 = 4_096;
     let mut text = String::new();
     std::io::stdin().take(LIMIT).read_to_string(&mut text).context("the token cannot be read from standard input")?;
-    let file = TokenFile::new(config.token_file(), config.token_file.is_none());
-    file.write(&parse_token(&text)?)?;
-    eprintln!("the enrolment token is kept in {}; a running agent uses it within seconds", file.path().display());
-    Ok(())
+    Ok(text)
 }

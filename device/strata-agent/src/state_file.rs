@@ -1,11 +1,12 @@
 //! `RUN_DIR/state.json`: what the device does now and what went wrong last, for
-//! the portal, `./dev demo` and people.
+//! the update daemon, the portal, `./dev demo` and people. It holds no secret:
+//! whoever may enter the folder may read it.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use strata_control::{ApPolicy, DeviceId, StreamId};
+use strata_control::{ApPolicy, DeviceId, DeviceProblem, StreamId};
 
 use crate::files;
 use crate::relay::{Problem, ProblemKind};
@@ -22,8 +23,8 @@ pub(crate) struct StateFile {
     pub(crate) version: &'static str,
     /// Whether hardware is made up.
     pub(crate) simulated: bool,
-    /// The relay.
-    pub(crate) relay_url: String,
+    /// The relay; none while none is known.
+    pub(crate) relay_url: Option<String>,
     /// The device, once enrolled.
     pub(crate) device_id: Option<DeviceId>,
     /// The name people gave it.
@@ -36,6 +37,8 @@ pub(crate) struct StateFile {
     pub(crate) last_error: Option<LastError>,
     /// The streams that run.
     pub(crate) streams: Vec<StreamId>,
+    /// What is wrong with the device itself.
+    pub(crate) problems: Vec<DeviceProblem>,
 }
 
 /// What went wrong last.
@@ -72,7 +75,7 @@ impl StatePublisher {
         if self.written.as_ref() == Some(&state) {
             return;
         }
-        match files::replace_json(&self.path, &state) {
+        match files::publish_json(&self.path, &state) {
             Ok(()) => self.written = Some(state),
             Err(error) => tracing::warn!("{error:#}"),
         }

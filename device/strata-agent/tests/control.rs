@@ -4,14 +4,12 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
 use strata_control::{
-    AgentUpdate, AuthLoginResponse, AuthSession, CommandResult, Credential, DeviceDiagnose, DeviceMessage,
-    DeviceReboot, DeviceReset, DiagnoseCheck, DiagnoseResult, EndReason, ErrorCode, LogRequest, NetworkApply, Refusal,
-    RefusedCode, RelayMessage, StreamId, StreamStop, UpdateSchedule,
+    AgentRollback, AgentUpdate, AuthLoginResponse, AuthSession, CommandResult, Credential, DeviceDiagnose,
+    DeviceMessage, DeviceReboot, DeviceReset, DiagnoseCheck, DiagnoseResult, EndReason, ErrorCode, LogRequest,
+    NetworkApply, Refusal, RefusedCode, RelayMessage, StreamId, StreamStop, UpdateSchedule,
 };
 use support::{Device, Relay, TOKEN, login_answer, wait_for};
 use tokio_tungstenite::tungstenite::Message as Frame;
@@ -46,9 +44,8 @@ async fn a_token_typed_while_the_agent_waits_is_used() {
     device.start();
     let error = device.last_error("not enrolled").await;
     assert_eq!(error["kind"], "not_enrolled");
-    let mut enrol = device.command().arg("enrol").stdin(Stdio::piped()).spawn().unwrap();
-    writeln!(enrol.stdin.take().unwrap(), " {TOKEN} ").unwrap();
-    assert!(enrol.wait().unwrap().success());
+    let (done, said) = device.enrol(&[], TOKEN);
+    assert!(done, "{said}");
     relay.accept_login().await.status("anything", |_| true).await;
     assert!(device.state().unwrap()["last_error"].is_null());
 }
@@ -154,19 +151,22 @@ async fn commands_that_this_machine_cannot_do_are_refused_with_a_reason() {
     let update = AgentUpdate {
         bundle_url: "https://relay.example.net/b".into(),
         version: "2.0".into(),
-        sha256: "00".repeat(32),
+        manifest_sha256: None,
+        over_metered: false,
         install: UpdateSchedule::WhenIdle,
         reboot: UpdateSchedule::WhenIdle,
     };
     for command in [
         RelayMessage::NetworkApply(network),
         RelayMessage::AgentUpdate(update),
+        RelayMessage::AgentRollback(AgentRollback { even_if_live: false }),
         RelayMessage::DeviceReboot(DeviceReboot { even_if_live: false }),
         RelayMessage::DeviceReset(DeviceReset { keep_identity: true }),
     ] {
         let answer = connection.command(command).await;
         let (DeviceMessage::NetworkApplyResponse(result)
         | DeviceMessage::AgentUpdateResponse(result)
+        | DeviceMessage::AgentRollbackResponse(result)
         | DeviceMessage::DeviceRebootResponse(result)
         | DeviceMessage::DeviceResetResponse(result)) = answer
         else {

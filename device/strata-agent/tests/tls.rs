@@ -77,3 +77,22 @@ async fn any_other_is_refused_with_what_to_do() {
     assert_eq!(error["kind"], "unreachable");
     assert!(device.path("state/enrolment-token").exists(), "the token was not given away");
 }
+
+#[tokio::test]
+async fn a_certificate_that_came_with_the_enrolment_is_trusted_while_the_agent_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start().await;
+    let port = terminate_tls(folder.path(), &relay).await;
+    let mut device = Device::new("");
+    device.start();
+    device.last_error("knows no relay").await;
+    let ca = folder.path().join("relay.pem").display().to_string();
+    let url = format!("wss://localhost:{port}");
+    // Without it the token is kept back; with it the same enrolment works, at once.
+    assert!(device.enrol(&["--relay", &url], TOKEN).0);
+    device.last_error("enrol --ca").await;
+    let (done, said) = device.enrol(&["--relay", &url, "--ca", &ca], TOKEN);
+    assert!(done, "{said}");
+    relay.accept_login().await.status("anything", |_| true).await;
+    assert_eq!(std::fs::read(device.path("state/relay-ca.pem")).unwrap(), std::fs::read(&ca).unwrap());
+}

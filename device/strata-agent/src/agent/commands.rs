@@ -4,16 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 
 use strata_control::{
-    AgentUpdate, CommandResult, ConfigUpdate, DeviceDiagnose, DeviceMessage, DiagnoseResult, LogRequest, MessageId,
-    RefusedCode, RelayMessage, StreamStart, StreamStop,
+    AgentRollback, CommandResult, ConfigUpdate, DeviceDiagnose, DeviceMessage, DeviceReboot, DeviceReset,
+    DiagnoseResult, LogRequest, MessageId, RefusedCode, RelayMessage, StreamStart, StreamStop,
 };
+use strata_update_protocol::Request;
 use tokio::sync::oneshot;
 
+use super::image::install;
 use super::{Agent, Reply};
 use crate::diagnose::{self, Surroundings};
-use crate::logs;
 use crate::relay::Outgoing;
 use crate::stream::{self, Begin, StreamCommand, StreamRecord, merge_policies, refused};
+use crate::{journal, logs};
 
 /// Lines that one `log.request` gives at most.
 const MAX_LINES: u32 = 10_000;
@@ -52,21 +54,20 @@ impl Agent {
                 let why = "this agent does not set up networks: use the system's own tools on the device";
                 self.answer(asked(DeviceMessage::NetworkApplyResponse), refused(RefusedCode::Unsupported, why));
             }
-            RelayMessage::AgentUpdate(AgentUpdate { version, .. }) => {
-                let why = format!("version {version} cannot be installed: this device has no A/B slots (no RAUC)");
-                self.answer(asked(DeviceMessage::AgentUpdateResponse), refused(RefusedCode::Unsupported, why));
+            RelayMessage::AgentUpdate(update) => {
+                tracing::info!(version = update.version, from = update.bundle_url, "the relay wants an update");
+                self.image_command(asked(DeviceMessage::AgentUpdateResponse), install(update));
             }
-            RelayMessage::AgentRollback(_) => {
-                let why = "there is nothing to go back to: this device has no A/B slots (no RAUC)";
-                self.answer(asked(DeviceMessage::AgentRollbackResponse), refused(RefusedCode::Unsupported, why));
+            RelayMessage::AgentRollback(AgentRollback { even_if_live }) => {
+                self.image_command(asked(DeviceMessage::AgentRollbackResponse), Request::Rollback { even_if_live });
             }
-            RelayMessage::DeviceReboot(_) => {
-                let why = "this agent does not reboot its machine: reboot it by hand";
-                self.answer(asked(DeviceMessage::DeviceRebootResponse), refused(RefusedCode::Unsupported, why));
+            RelayMessage::DeviceReboot(DeviceReboot { even_if_live }) => {
+                self.image_command(asked(DeviceMessage::DeviceRebootResponse), Request::Reboot { even_if_live });
             }
-            RelayMessage::DeviceReset(_) => {
-                let why = "this device runs no image that could be reset: remove its state folder by hand";
-                self.answer(asked(DeviceMessage::DeviceResetResponse), refused(RefusedCode::Unsupported, why));
+            RelayMessage::DeviceReset(DeviceReset { keep_identity }) => {
+                // Whoever means it stops the stream first: the command has no word for a live one.
+                let request = Request::Reset { keep_identity, even_if_live: false };
+                self.image_command(asked(DeviceMessage::DeviceResetResponse), request);
             }
             RelayMessage::LogRequest(request) => self.send_log(id, outgoing, &request),
             RelayMessage::DeviceDiagnose(diagnose) => self.diagnose(id, outgoing, diagnose),
@@ -168,29 +169,36 @@ impl Agent {
         }
     }
 
+    /// The update daemon does it, and answers.
+    fn image_command(&mut self, asked: Asked, request: Request) {
+        let result = self.image.command(request);
+        self.reply(asked, result);
+    }
+
     fn send_log(&mut self, id: MessageId, outgoing: Outgoing, request: &LogRequest) {
         let lines = request.lines.min(MAX_LINES) as usize;
-        let lines = match request.stream_id {
+        let kept = match request.stream_id {
             None => Ok(self.log.newest(lines)),
             Some(stream_id) => logs::tail(&self.context.log(stream_id), lines, MAX_LOG_BYTES),
         };
-        let mut messages = Vec::new();
-        match lines {
-            Ok(lines) => {
-                messages.push(DeviceMessage::LogRequestResponse(CommandResult::Done));
-                messages.extend(logs::chunks(id, lines).into_iter().map(DeviceMessage::LogChunk));
-            }
-            Err(error) => {
-                let result = refused(RefusedCode::Failed, format!("{error:#}"));
-                messages.push(DeviceMessage::LogRequestResponse(result));
-            }
-        }
-        self.replies.spawn(async move { Reply { id, outgoing, messages } });
+        // On an image the agent's own log is part of the whole system's.
+        let whole_system = self.image.is_ours && request.stream_id.is_none();
+        self.replies.spawn(async move {
+            let lines = match whole_system {
+                true => journal::newest(journal::PROGRAM, lines).await.or_else(|error| {
+                    tracing::warn!("only the agent's own log is sent: {error:#}");
+                    kept
+                }),
+                false => kept,
+            };
+            Reply { id, outgoing, messages: log_messages(id, lines) }
+        });
     }
 
     fn diagnose(&mut self, id: MessageId, outgoing: Outgoing, wanted: DeviceDiagnose) {
         let surroundings = Surroundings {
             config: self.context.config.clone(),
+            relay: self.relay.url.clone(),
             simulate: self.context.simulate,
             inventory: Arc::clone(&self.told),
             policies: self.surroundings.borrow().policies.clone(),
@@ -225,6 +233,20 @@ impl Agent {
             }
             Reply { id, outgoing, messages: vec![wrap(result)] }
         });
+    }
+}
+
+/// The answer to `log.request` and the lines after it.
+fn log_messages(id: MessageId, lines: anyhow::Result<Vec<String>>) -> Vec<DeviceMessage> {
+    match lines {
+        Ok(lines) => {
+            let chunks = logs::chunks(id, lines).into_iter().map(DeviceMessage::LogChunk);
+            [DeviceMessage::LogRequestResponse(CommandResult::Done)].into_iter().chain(chunks).collect()
+        }
+        Err(error) => {
+            let result = refused(RefusedCode::Failed, format!("{error:#}"));
+            vec![DeviceMessage::LogRequestResponse(result)]
+        }
     }
 }
 

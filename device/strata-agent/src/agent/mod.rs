@@ -6,34 +6,37 @@
 //! each slow command have tasks of their own, which end with the agent.
 
 mod commands;
+mod image;
 mod status;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use strata_control::{
-    AgentInfo, DeviceConfig, DeviceId, DeviceMessage, EndReason, Envelope, MessageId, RelayMessage, StreamId,
-};
+use strata_control::{DeviceMessage, EndReason, Envelope, MessageId, RelayMessage, StreamId};
 use strata_identity::KeyPair;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use crate::config::Config;
+use crate::config::{Config, RelayUrl};
 use crate::enrolment::{Enrolment, EnrolmentFile};
 use crate::inventory::{Inventory, Scanner, SystemProbe};
 use crate::lock::Lock;
 use crate::logging::LogTail;
 use crate::relay::{Connection, Outgoing, ProblemKind, RelayEvent, Settings};
+use crate::relay_address::RelayAddress;
 use crate::state::{Action, Event, Machine};
 use crate::state_file::{LastError, StateFile, StatePublisher};
 use crate::stream::{self, EndedStore, Found, RecordStore, StreamContext, StreamEvent, StreamHandle, Surroundings};
 use crate::{files, logs, notify};
+
+use image::{Image, agent_info};
 
 /// Events of all streams that may wait for the main loop: it is never busy for long.
 const STREAM_EVENT_BOUND: usize = 256;
@@ -60,6 +63,7 @@ pub struct Agent {
     inventory: watch::Receiver<Arc<Inventory>>,
     told: Arc<Inventory>,
     surroundings: watch::Sender<Surroundings>,
+    image: Image,
     probe: SystemProbe,
     status_due: Instant,
     status_sent: Instant,
@@ -75,6 +79,8 @@ pub struct Agent {
 #[derive(Debug)]
 struct Relay {
     events: mpsc::Receiver<RelayEvent>,
+    /// Where it is; none while none is known.
+    url: Option<RelayUrl>,
     outgoing: Option<Outgoing>,
     connected_since: Option<Timestamp>,
     last_error: Option<LastError>,
@@ -98,11 +104,9 @@ impl Agent {
     pub async fn start(config: Config, simulate: bool, log: LogTail) -> anyhow::Result<Self> {
         files::private_folder(&config.state_dir)?;
         files::private_folder(&config.run_dir)?;
-        for folder in [&config.log_dir, &config.media_dir] {
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        }
         let lock = Lock::take(&config.state_dir)?;
-        let key = KeyPair::read_or_create(&config.key_file())?;
+        let key = device_key(&config.key_file())?;
+        let url = known_relay(&config);
         let enrolment = EnrolmentFile::new(&config.state_dir);
         let enrolled = enrolment.read()?;
         let ended = EndedStore::open(&config.state_dir)?;
@@ -117,8 +121,10 @@ impl Agent {
         let context = Arc::new(StreamContext { config, simulate, records, surroundings: watched, events });
 
         let (relay_sender, relay_events) = mpsc::channel(RELAY_EVENT_BOUND);
-        let settings = Settings { config: context.config.clone(), key, agent: agent_info() };
+        let agent_info = agent_info();
         let mut tasks = JoinSet::new();
+        let image = Image::watch(&context.config, agent_info.image_version.is_some(), &mut tasks);
+        let settings = Settings { config: context.config.clone(), key, agent: agent_info };
         tasks.spawn(scanner.run(context.config.scan_interval(), inventory_sender));
         let now = Instant::now();
         let mut agent = Self {
@@ -130,6 +136,7 @@ impl Agent {
             ended,
             relay: Relay {
                 events: relay_events,
+                url,
                 outgoing: None,
                 connected_since: None,
                 last_error: None,
@@ -139,7 +146,8 @@ impl Agent {
             inventory,
             told: seen,
             surroundings,
-            probe: SystemProbe::new(context.config.state_dir.clone()),
+            image,
+            probe: SystemProbe::new(context.config.media_dir.clone()),
             status_due: now,
             status_sent: now,
             state_file: StatePublisher::new(context.config.run_dir.join("state.json")),
@@ -185,13 +193,16 @@ impl Agent {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.step(Event::Booted);
         notify::ready();
-        tracing::info!(relay = self.context.config.relay_url.as_str(), streams = self.streams.len(), "the agent runs");
+        let relay = self.relay.url.as_ref().map_or("none yet", RelayUrl::as_str);
+        tracing::info!(relay, streams = self.streams.len(), "the agent runs");
         loop {
             tokio::select! {
                 Some(event) = self.relay.events.recv() => self.relay_event(event),
                 Some((stream_id, event)) = self.stream_events.recv() => self.stream_event(stream_id, event),
                 Some(reply) = self.replies.join_next() => send_reply(reply),
                 Ok(()) = self.inventory.changed() => self.inventory_changed(),
+                Ok(()) = self.image.status.changed() => self.update_changed(),
+                Ok(()) = self.image.found.changed() => self.problems_changed(),
                 () = time::sleep_until(self.status_due), if self.relay.outgoing.is_some() => self.send_status(),
                 _ = beat.tick() => notify::alive(),
                 _ = terminate.recv() => break,
@@ -225,16 +236,19 @@ impl Agent {
 
     fn relay_event(&mut self, event: RelayEvent) {
         match event {
-            RelayEvent::Up { outgoing, device_id, config } => {
+            RelayEvent::Up { relay, outgoing, enrolment } => {
+                self.relay.url = Some(relay);
                 self.relay.outgoing = Some(outgoing);
                 self.relay.connected_since = Some(Timestamp::now());
                 self.relay.last_error = None;
-                self.configured(device_id, config);
+                self.configured(enrolment);
                 self.step(Event::LoggedIn);
+                self.update_at_login();
                 // The first one at once: a relay knows nothing of a device before it.
                 self.status_due = Instant::now();
             }
-            RelayEvent::Down { problem } => {
+            RelayEvent::Down { relay, problem } => {
+                self.relay.url = relay;
                 self.relay.outgoing = None;
                 self.relay.connected_since = None;
                 let revoked = problem.kind == ProblemKind::Revoked;
@@ -252,17 +266,13 @@ impl Agent {
         }
     }
 
-    fn configured(&mut self, device_id: DeviceId, config: DeviceConfig) {
-        let policies = config.links.clone();
+    fn configured(&mut self, enrolment: Enrolment) {
         self.surroundings.send_if_modified(|surroundings| {
-            let modified = surroundings.policies != policies;
-            surroundings.policies = policies;
+            let modified = surroundings.policies != enrolment.config.links;
+            surroundings.policies.clone_from(&enrolment.config.links);
             modified
         });
-        match self.enrolment.read() {
-            Ok(enrolled) => self.enrolled = enrolled,
-            Err(error) => tracing::error!(%device_id, "{error:#}"),
-        }
+        self.enrolled = Some(enrolment);
     }
 
     fn relay_message(&mut self, envelope: Envelope<RelayMessage>) {
@@ -346,13 +356,14 @@ impl Agent {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION"),
             simulated: self.context.simulate,
-            relay_url: config.relay_url.as_str().to_owned(),
+            relay_url: self.relay.url.as_ref().map(|url| url.as_str().to_owned()),
             device_id: enrolled.map(|enrolled| enrolled.device_id),
             name: enrolled.map(|enrolled| enrolled.config.name.clone()).filter(|name| !name.is_empty()),
             ap_policy: enrolled.map_or(config.ap_policy, |enrolled| enrolled.config.ap_policy),
             connected_since: self.relay.connected_since,
             last_error: self.relay.last_error.clone(),
             streams: self.streams.keys().copied().collect(),
+            problems: self.image.problems(),
         });
     }
 
@@ -362,10 +373,32 @@ impl Agent {
             let name = path.to_string_lossy();
             running.iter().any(|stream| name.contains(stream.as_str()))
         };
-        if let Err(error) = logs::prune(&self.context.config.log_dir, is_running) {
-            tracing::warn!("{error:#}");
+        for folder in self.context.log_folders() {
+            if let Err(error) = logs::prune(folder, is_running) {
+                tracing::warn!("{error:#}");
+            }
         }
     }
+}
+
+/// The device's key, made at its first start. A power cut while it is made leaves no half of one: the name comes last.
+fn device_key(path: &Path) -> anyhow::Result<KeyPair> {
+    if !path.try_exists().with_context(|| format!("cannot look for {}", path.display()))? {
+        let beside = path.with_extension("new");
+        let make = || -> anyhow::Result<()> {
+            files::remove(&beside)?;
+            KeyPair::generate().write_new(&beside)?;
+            std::fs::rename(&beside, path).with_context(|| format!("cannot name the key {}", path.display()))?;
+            files::sync_folder_of(path).with_context(|| format!("cannot keep {}", path.display()))
+        };
+        make().context("this device has no key yet, and none can be kept: state_dir must be on a disk with room")?;
+    }
+    Ok(KeyPair::read(path)?)
+}
+
+/// The relay as far as it is known at the start; what is wrong with its file the connection says.
+fn known_relay(config: &Config) -> Option<RelayUrl> {
+    RelayAddress::new(config).read().ok().flatten().map(|target| target.url)
 }
 
 fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
@@ -385,26 +418,4 @@ fn send_reply(reply: Result<Reply, tokio::task::JoinError>) {
         }
         Err(error) => tracing::error!("a command failed: {error}"),
     }
-}
-
-fn agent_info() -> AgentInfo {
-    let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    AgentInfo {
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        hostname,
-        arch: std::env::consts::ARCH.to_owned(),
-        image_version: image_version(),
-        booted_slot: None,
-    }
-}
-
-/// The image's version, where this machine runs an image of ours.
-fn image_version() -> Option<String> {
-    let release = std::fs::read_to_string("/etc/os-release").ok()?;
-    let value = |key: &str| {
-        let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        Some(line.trim_matches('"').to_owned())
-    };
-    value("ID").filter(|id| id == "strata")?;
-    value("IMAGE_VERSION").or_else(|| value("VERSION_ID"))
 }

@@ -34,6 +34,7 @@ impl Agent {
                 input.status = MediaInputStatus::Busy;
             }
         }
+        let (slots, update) = self.image.slots_and_update();
         DeviceStatus {
             interfaces,
             media_inputs,
@@ -44,9 +45,9 @@ impl Agent {
             temperature_c: system.temperature_c,
             disk: system.disk,
             uptime_s: system.uptime_s,
-            slots: vec![],
-            update: None,
-            problems: vec![],
+            slots,
+            update,
+            problems: self.image.problems(),
             simulated: self.context.simulate,
         }
     }

@@ -102,9 +102,9 @@ fn temperature(zones: &Path) -> Option<f32> {
         .reduce(f32::max)
 }
 
-/// Room on the file system that holds `path`; zeroes when it cannot be asked.
+/// Room on the file system that holds `path`, or will once it is made; zeroes when it cannot be asked.
 pub(crate) fn disk(path: &Path) -> Usage {
-    let Ok(room) = statvfs(path) else { return Usage::default() };
+    let Some(room) = path.ancestors().find_map(|path| statvfs(path).ok()) else { return Usage::default() };
     let bytes = |blocks: u64| blocks * room.fragment_size();
     // What only root may use counts as used.
     let total_bytes = bytes(room.blocks());

@@ -8,20 +8,21 @@ use futures_util::{SinkExt, StreamExt};
 use jiff::Timestamp;
 use strata_control::{
     AgentInfo, AuthLoginResponse, DecodeError, DeviceMessage, Envelope, ErrorCode, MAX_FRAME_BYTES, ProtocolError,
-    Refusal, RelayMessage, SessionToken,
+    Refusal, RelayMessage, Sensitive, SessionToken,
 };
 use strata_identity::KeyPair;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{self, Instant};
+use tokio::time::{self, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame, error::CapacityError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::login::{self, LoggedIn, Proof, Step};
 use super::{Outgoing, Problem, ProblemKind, RelayEvent, delay, new_id, tls};
-use crate::config::Config;
+use crate::config::{Config, RelayUrl};
 use crate::enrolment::{Enrolment, EnrolmentFile, TokenFile};
+use crate::relay_address::{RelayAddress, Target, Version};
 
 /// For the connection, and again for each answer of the login.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,8 +34,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(35);
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two attempts that will most likely be refused again.
 const SLOW_RETRY: Duration = Duration::from_secs(60);
-/// How often a device without enrolment looks for a token.
-const TOKEN_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a device that waits, or is connected, looks whether `strata-agent enrol` left something new.
+const NEWS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long after its session's end the device waits for a new token before it logs in again.
 const SESSION_GRACE: Duration = Duration::from_secs(30);
 
@@ -55,9 +56,24 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Connection {
     settings: Settings,
+    address: RelayAddress,
     enrolment: EnrolmentFile,
     token: TokenFile,
     events: mpsc::Sender<RelayEvent>,
+}
+
+/// The relay of one attempt, and the state of the files that named it.
+struct At {
+    target: Target,
+    version: Version,
+}
+
+/// A connection that is logged in.
+struct Online {
+    socket: Socket,
+    enrolment: Enrolment,
+    /// How long its session lives.
+    lifetime: Duration,
 }
 
 /// How an attempt ended.
@@ -89,13 +105,21 @@ impl Connection {
     pub fn new(settings: Settings, events: mpsc::Sender<RelayEvent>) -> Self {
         let config = &settings.config;
         let token = TokenFile::new(config.token_file(), config.token_file.is_none());
-        Self { enrolment: EnrolmentFile::new(&config.state_dir), token, settings, events }
+        let address = RelayAddress::new(config);
+        Self { address, enrolment: EnrolmentFile::new(&config.state_dir), token, settings, events }
     }
 
     /// Keeps a connection until the agent no longer listens.
     pub async fn run(self) {
         let mut failures = 0;
-        while let Ok(ended) = self.attempt().await {
+        loop {
+            let version = self.address.version();
+            let (relay, ended) = match self.address.read() {
+                Ok(Some(target)) => (Some(target.url.clone()), self.attempt(&At { target, version }).await),
+                Ok(None) => (None, Ok(self.no_relay())),
+                Err(error) => (None, Ok(cannot_enrol(&error))),
+            };
+            let Ok(ended) = ended else { return };
             let (problem, wait, refused) = match ended {
                 Ended::Lost { problem, logged_in } => {
                     failures = if logged_in { 1 } else { failures + 1 };
@@ -107,74 +131,87 @@ impl Connection {
                 }
             };
             tracing::warn!(retry_in_s = wait.as_secs_f32(), "no relay: {}", problem.message);
-            if self.events.send(RelayEvent::Down { problem }).await.is_err() {
+            if self.events.send(RelayEvent::Down { relay, problem }).await.is_err() {
                 return;
             }
-            match refused {
-                None => time::sleep(wait).await,
-                Some(token) => self.wait_for_another_token(token.as_deref(), wait).await,
-            }
+            self.wait(wait, version, refused.as_ref().map(Option::as_deref)).await;
         }
     }
 
-    /// Waits, but no longer than until there is a token other than `refused`.
-    async fn wait_for_another_token(&self, refused: Option<&str>, wait: Duration) {
+    /// Waits, but no longer than until another relay was named, or until there is a token other than `refused`.
+    async fn wait(&self, wait: Duration, version: Version, refused: Option<Option<&str>>) {
         let deadline = Instant::now() + wait;
-        while Instant::now() < deadline {
-            time::sleep(TOKEN_INTERVAL).await;
-            if let Ok(Some(token)) = self.token.read()
+        while Instant::now() < deadline && self.address.version() == version {
+            if let Some(refused) = refused
+                && let Ok(Some(token)) = self.token.read()
                 && Some(token.reveal()) != refused
             {
                 return;
             }
+            time::sleep_until(deadline.min(Instant::now() + NEWS_INTERVAL)).await;
         }
     }
 
     /// By which proof to log in; the key's, where the device is enrolled.
-    fn proof(&self) -> anyhow::Result<Option<Proof>> {
+    fn proof(&self, at: &At) -> anyhow::Result<Option<Proof>> {
         if let Some(enrolment) = self.enrolment.read()? {
-            let relay = self.settings.config.relay_url.as_str();
+            let relay = at.target.url.as_str();
             if enrolment.relay_url != relay {
                 tracing::info!("enrolled at {}, trying the same enrolment at {relay}", enrolment.relay_url);
             }
             return Ok(Some(Proof::Key(enrolment.device_id)));
         }
-        let token = self.token.read()?;
+        let token = self.token_for(at)?;
         if token.is_some() {
             self.enrolment.check_writable().context("the enrolment token is not used yet")?;
         }
         Ok(token.map(Proof::Token))
     }
 
-    async fn attempt(&self) -> Result<Ended, AgentGone> {
-        let proof = match self.proof() {
+    /// The token, unless it is for another relay than this one, which was named meanwhile.
+    fn token_for(&self, at: &At) -> anyhow::Result<Option<Sensitive>> {
+        let token = self.token.read()?;
+        // Looked at after the token, which is written after the relay's address.
+        Ok(token.filter(|_| self.address.version() == at.version))
+    }
+
+    fn no_relay(&self) -> Ended {
+        let message = "this device is not enrolled and knows no relay: run `strata-agent enrol --relay wss://…` \
+                       and give it the token that the relay shows"
+            .to_owned();
+        let token = self.token.read().ok().flatten().map(|token| token.reveal().to_owned());
+        Ended::Refused { problem: Problem { kind: ProblemKind::NotEnrolled, message }, token }
+    }
+
+    async fn attempt(&self, at: &At) -> Result<Ended, AgentGone> {
+        let proof = match self.proof(at) {
             Ok(Some(proof)) => proof,
             Ok(None) => return Ok(not_enrolled(&self.token)),
-            Err(error) => {
-                let problem = Problem { kind: ProblemKind::NotEnrolled, message: format!("{error:#}") };
-                return Ok(Ended::Lost { problem, logged_in: false });
-            }
+            Err(error) => return Ok(cannot_enrol(&error)),
         };
-        match self.connect_and_log_in(&proof).await {
-            Ok((socket, logged_in, lifetime)) => self.serve(socket, logged_in, lifetime).await,
+        match self.connect_and_log_in(at, &proof).await {
+            Ok(online) => self.serve(at, online).await,
             Err(LoginError::Failed(error)) => Ok(Ended::Lost { problem: unreachable_relay(&error), logged_in: false }),
-            Err(LoginError::Refused(reason, problem)) => Ok(self.refused(&proof, reason, problem).await?),
+            Err(LoginError::Refused(reason, problem)) => Ok(self.refused(at, &proof, reason, problem).await?),
         }
     }
 
     /// After a refusal: a device whose key the relay does not take enrols again, where there is a token.
-    async fn refused(&self, proof: &Proof, reason: Refusal, problem: Problem) -> Result<Ended, AgentGone> {
+    async fn refused(&self, at: &At, proof: &Proof, reason: Refusal, problem: Problem) -> Result<Ended, AgentGone> {
         let token = match proof {
             Proof::Token(token) => Some(token.clone()),
-            Proof::Key(_) => self.token.read().ok().flatten(),
+            Proof::Key(_) => self.token_for(at).ok().flatten(),
         };
         let Some(token) = token else { return Ok(Ended::Refused { problem, token: None }) };
         if matches!(proof, Proof::Token(_)) || !login::may_enrol_again(reason) {
             return Ok(Ended::Refused { problem, token: Some(token.reveal().to_owned()) });
         }
+        if let Err(error) = self.enrolment.check_writable() {
+            return Ok(cannot_enrol(&error.context("the enrolment token is not used yet")));
+        }
         tracing::info!("{}: enrolling again", problem.message);
-        match self.connect_and_log_in(&Proof::Token(token.clone())).await {
-            Ok((socket, logged_in, lifetime)) => self.serve(socket, logged_in, lifetime).await,
+        match self.connect_and_log_in(at, &Proof::Token(token.clone())).await {
+            Ok(online) => self.serve(at, online).await,
             Err(LoginError::Failed(error)) => Ok(Ended::Lost { problem: unreachable_relay(&error), logged_in: false }),
             Err(LoginError::Refused(_, problem)) => {
                 Ok(Ended::Refused { problem, token: Some(token.reveal().to_owned()) })
@@ -182,9 +219,9 @@ impl Connection {
         }
     }
 
-    async fn connect_and_log_in(&self, proof: &Proof) -> Result<(Socket, LoggedIn, Duration), LoginError> {
-        let url = &self.settings.config.relay_url;
-        let mut socket = time::timeout(STEP_TIMEOUT, self.connect())
+    async fn connect_and_log_in(&self, at: &At, proof: &Proof) -> Result<Online, LoginError> {
+        let url = &at.target.url;
+        let mut socket = time::timeout(STEP_TIMEOUT, connect(&at.target))
             .await
             .with_context(|| format!("{} did not answer within {} s", url.as_str(), STEP_TIMEOUT.as_secs()))??;
         let mut credential = proof.credential(&self.settings.key);
@@ -199,8 +236,8 @@ impl Connection {
                 Step::Send(next) => (credential, challenged) = (next, true),
                 Step::Done(logged_in) => {
                     let lifetime = lifetime(&logged_in.session, ts);
-                    self.keep(&logged_in)?;
-                    return Ok((socket, logged_in, lifetime));
+                    let enrolment = self.keep(url, logged_in)?;
+                    return Ok(Online { socket, enrolment, lifetime });
                 }
                 Step::Refused(reason, problem) => return Err(LoginError::Refused(reason, problem)),
                 Step::Nonsense(what) => return Err(anyhow::anyhow!("the relay's login makes no sense: {what}").into()),
@@ -209,51 +246,33 @@ impl Connection {
     }
 
     /// Keeps what the login gave, before anything else can happen.
-    fn keep(&self, logged_in: &LoggedIn) -> anyhow::Result<()> {
-        let enrolment = Enrolment {
-            device_id: logged_in.device_id,
-            owner: logged_in.owner,
-            relay_url: self.settings.config.relay_url.as_str().to_owned(),
-            config: logged_in.config.clone(),
-        };
+    fn keep(&self, relay: &RelayUrl, logged_in: LoggedIn) -> anyhow::Result<Enrolment> {
+        let LoggedIn { device_id, owner, config, enrolled, .. } = logged_in;
+        let enrolment = Enrolment { device_id, owner, relay_url: relay.as_str().to_owned(), config };
         if self.enrolment.read()?.as_ref() != Some(&enrolment) {
-            self.enrolment.write(&enrolment)?;
+            match self.enrolment.write(&enrolment) {
+                // What the relay knows it says again at the next login; who the device is it must be told only once.
+                Err(error) if !enrolled => tracing::error!("the relay's settings hold until the agent ends: {error:#}"),
+                written => written?,
+            }
         }
-        if logged_in.enrolled {
-            tracing::info!(device_id = %logged_in.device_id, "enrolled");
+        if enrolled {
+            tracing::info!(%device_id, "enrolled");
             self.token.consumed();
         }
-        Ok(())
-    }
-
-    async fn connect(&self) -> anyhow::Result<Socket> {
-        let config = &self.settings.config;
-        let url = &config.relay_url;
-        let tcp = TcpStream::connect((url.host.as_str(), url.port))
-            .await
-            .with_context(|| format!("{}:{} cannot be reached", url.host, url.port))?;
-        tcp.set_nodelay(true).context("TCP_NODELAY cannot be set")?;
-        let connector = match url.tls {
-            true => Connector::Rustls(tls::client_config(config.extra_ca_file.as_deref())?),
-            false => Connector::Plain,
-        };
-        let limits = WebSocketConfig::default()
-            .max_message_size(Some(MAX_FRAME_BYTES))
-            .max_frame_size(Some(MAX_FRAME_BYTES))
-            .max_write_buffer_size(4 * MAX_FRAME_BYTES);
-        let (socket, _) = client_async_tls_with_config(url.as_str(), tcp, Some(limits), Some(connector))
-            .await
-            .map_err(|error| explain(error, url.as_str()))?;
-        Ok(socket)
+        Ok(enrolment)
     }
 
     /// Serves one logged-in connection until it ends.
-    async fn serve(&self, mut socket: Socket, login: LoggedIn, lifetime: Duration) -> Result<Ended, AgentGone> {
+    async fn serve(&self, at: &At, online: Online) -> Result<Ended, AgentGone> {
+        let Online { mut socket, enrolment, lifetime } = online;
         let (outgoing, mut messages) = Outgoing::channel();
-        tracing::info!(device_id = %login.device_id, relay = self.settings.config.relay_url.as_str(), "logged in");
-        let up = RelayEvent::Up { outgoing, device_id: login.device_id, config: login.config };
-        self.events.send(up).await.map_err(|_| AgentGone)?;
+        let relay = at.target.url.clone();
+        tracing::info!(device_id = %enrolment.device_id, relay = relay.as_str(), "logged in");
+        self.events.send(RelayEvent::Up { relay, outgoing, enrolment }).await.map_err(|_| AgentGone)?;
 
+        let mut news = time::interval(NEWS_INTERVAL);
+        news.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = time::interval(PING_INTERVAL);
         let mut heard = Instant::now();
         let mut session_end = pin!(time::sleep(lifetime + SESSION_GRACE));
@@ -282,6 +301,11 @@ impl Connection {
                     }
                     if let Err(error) = send_frame(&mut socket, Frame::Ping(Vec::new().into())).await {
                         break error;
+                    }
+                }
+                _ = news.tick() => {
+                    if self.address.version() != at.version {
+                        break anyhow::anyhow!("the relay's address was given anew: connecting to it");
                     }
                 }
                 () = &mut session_end => break anyhow::anyhow!("the session ended and the relay sent no new token"),
@@ -318,6 +342,26 @@ impl Connection {
     }
 }
 
+async fn connect(target: &Target) -> anyhow::Result<Socket> {
+    let url = &target.url;
+    let tcp = TcpStream::connect((url.host.as_str(), url.port))
+        .await
+        .with_context(|| format!("{}:{} cannot be reached", url.host, url.port))?;
+    tcp.set_nodelay(true).context("TCP_NODELAY cannot be set")?;
+    let connector = match url.tls {
+        true => Connector::Rustls(tls::client_config(&target.ca_files)?),
+        false => Connector::Plain,
+    };
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(MAX_FRAME_BYTES))
+        .max_frame_size(Some(MAX_FRAME_BYTES))
+        .max_write_buffer_size(4 * MAX_FRAME_BYTES);
+    let (socket, _) = client_async_tls_with_config(url.as_str(), tcp, Some(limits), Some(connector))
+        .await
+        .map_err(|error| explain(error, url.as_str()))?;
+    Ok(socket)
+}
+
 /// What became of a frame.
 enum Handled {
     Nothing,
@@ -330,6 +374,12 @@ fn not_enrolled(token: &TokenFile) -> Ended {
     let message =
         format!("this device is not enrolled: put its token into {} (by `strata-agent enrol`)", token.path().display());
     Ended::Refused { problem: Problem { kind: ProblemKind::NotEnrolled, message }, token: None }
+}
+
+/// Something on the device itself keeps it from logging in.
+fn cannot_enrol(error: &anyhow::Error) -> Ended {
+    let problem = Problem { kind: ProblemKind::NotEnrolled, message: format!("{error:#}") };
+    Ended::Lost { problem, logged_in: false }
 }
 
 fn unreachable_relay(error: &anyhow::Error) -> Problem {
@@ -360,7 +410,8 @@ fn explain(error: WsError, url: &str) -> anyhow::Error {
             );
         }
         WsError::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            "; check the address, this device's clock, and extra_ca_file for a relay with a certificate of its own"
+            "; check the address and this device's clock; a relay with a certificate of its own needs `enrol --ca`, \
+             or extra_ca_file in the configuration"
         }
         _ => "",
     };

@@ -10,12 +10,16 @@ mod connection;
 mod login;
 mod tls;
 
-use strata_control::{DeviceConfig, DeviceId, DeviceMessage, Envelope, MessageId, RelayMessage};
+use strata_control::{DeviceMessage, Envelope, MessageId, RelayMessage};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::config::RelayUrl;
+use crate::enrolment::Enrolment;
+
 pub use backoff::delay;
 pub use connection::{Connection, Settings};
+pub(crate) use tls::check_authorities;
 pub use tls::client_config;
 
 /// What the connection tells the agent.
@@ -24,12 +28,12 @@ pub use tls::client_config;
 pub enum RelayEvent {
     /// Logged in; messages may be sent until [`Self::Down`].
     Up {
+        /// Which relay.
+        relay: RelayUrl,
         /// Where messages for the relay go.
         outgoing: Outgoing,
-        /// The device.
-        device_id: DeviceId,
-        /// The settings that the relay keeps.
-        config: DeviceConfig,
+        /// The device, and the settings that the relay keeps.
+        enrolment: Enrolment,
     },
     /// The relay said something.
     Message {
@@ -40,6 +44,8 @@ pub enum RelayEvent {
     },
     /// The connection is gone, or could not be made.
     Down {
+        /// Which relay; none where the device knows none.
+        relay: Option<RelayUrl>,
         /// Why and what happens next.
         problem: Problem,
     },
@@ -60,7 +66,7 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The relay is not reached, or the connection broke: tried again soon.
     Unreachable,
-    /// The device has no enrolment and no token.
+    /// The device has no enrolment and no token, or knows no relay.
     NotEnrolled,
     /// The relay refused the token or the login: tried again slowly.
     Refused,

@@ -1,7 +1,8 @@
 //! Whom the agent trusts as a relay: TLS 1.3, the system's certificate
 //! authorities and, where configured, one file more.
 
-use std::path::Path;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,23 +10,21 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The TLS settings; read anew for each connection, so that a renewed file counts.
+/// The TLS settings; files are read anew for each connection, so that a renewed one counts.
 ///
 /// # Errors
 /// Names the file that cannot be used, or says that there is no authority at all.
-pub fn client_config(extra_ca_file: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
+pub fn client_config(ca_files: &[PathBuf]) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::debug!("a certificate of the system was left out: {error}");
     }
     roots.add_parsable_certificates(system.certs);
-    if let Some(path) = extra_ca_file {
-        let cannot = || format!("extra_ca_file {} holds no PEM certificates that can be used", path.display());
-        let certificates: Vec<_> =
-            CertificateDer::pem_file_iter(path).and_then(Iterator::collect).with_context(cannot)?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        anyhow::ensure!(added > 0, cannot());
+    for path in ca_files {
+        let pem =
+            fs::read(path).with_context(|| format!("cannot read the certificate authority {}", path.display()))?;
+        add_authorities(&mut roots, &pem).with_context(|| format!("in {}", path.display()))?;
     }
     anyhow::ensure!(
         !roots.is_empty(),
@@ -38,6 +37,22 @@ pub fn client_config(extra_ca_file: Option<&Path>) -> anyhow::Result<Arc<ClientC
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// Whether `pem` holds a certificate authority.
+///
+/// # Errors
+/// Says why not.
+pub(crate) fn check_authorities(pem: &[u8]) -> anyhow::Result<()> {
+    add_authorities(&mut RootCertStore::empty(), pem)
+}
+
+fn add_authorities(roots: &mut RootCertStore, pem: &[u8]) -> anyhow::Result<()> {
+    const NONE: &str = "there are no PEM certificates that can be used";
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().context(NONE)?;
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    anyhow::ensure!(added > 0, NONE);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -54,7 +69,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let message = format!("{:#}", client_config(Some(&path)).unwrap_err());
+            let message = format!("{:#}", client_config(std::slice::from_ref(&path)).unwrap_err());
             assert!(message.contains("ca.pem"), "{message}");
         }
     }

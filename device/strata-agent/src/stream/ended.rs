@@ -20,13 +20,13 @@ pub struct EndedStore {
 }
 
 impl EndedStore {
-    /// The reports below `state_dir`; makes the folder.
+    /// The reports below `state_dir`; makes the folder. On a disk that takes no writes they are kept in memory.
     ///
     /// # Errors
     /// Names the folder.
     pub fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let folder = state_dir.join("ended");
-        files::private_folder(&folder)?;
+        files::private_folder_if_possible(&folder)?;
         let mut pending: Vec<StreamEnded> = read_folder(&folder)?;
         // Stream identifiers are UUIDv7 as a rule: sorted, they are in order of time.
         pending.sort_by_key(|ended| ended.stream_id);
@@ -42,7 +42,7 @@ impl EndedStore {
             self.acknowledged(oldest);
         }
         if let Err(error) = files::replace_json(&self.path(ended.stream_id), &ended) {
-            tracing::error!(stream = %ended.stream_id, "the end could not be kept on disk: {error:#}");
+            tracing::error!(stream = %ended.stream_id, "the end is kept in memory only: {error:#}");
         }
         self.pending.push(ended);
     }

@@ -17,7 +17,7 @@ mod restart;
 mod serve;
 mod task;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strata_control::{
@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::inventory::Inventory;
+use crate::storage::takes_logs;
 
 pub use adopt::{Found, find};
 pub use client::EncoderConnection;
@@ -70,10 +71,25 @@ impl StreamContext {
         self.config.run_dir.join(format!("netem-{stream_id}.sock"))
     }
 
-    /// The log of a stream's encoder.
+    /// The newest log of a stream's encoder.
     #[must_use]
     pub fn log(&self, stream_id: StreamId) -> PathBuf {
-        self.config.log_dir.join(format!("encoder-{stream_id}.log"))
+        let name = format!("encoder-{stream_id}.log");
+        let changed = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+        let [kept, in_memory] = self.log_folders().map(|folder| folder.join(&name));
+        if changed(&in_memory) > changed(&kept) { in_memory } else { kept }
+    }
+
+    /// Where a process that starts now logs: on disk, or in memory while the disk takes no logs.
+    #[must_use]
+    pub(crate) fn new_log(&self, name: &str) -> PathBuf {
+        let [kept, in_memory] = self.log_folders();
+        if takes_logs(kept) { kept.join(name) } else { in_memory.join(name) }
+    }
+
+    /// Where logs are: on disk, and in memory.
+    pub(crate) fn log_folders(&self) -> [&Path; 2] {
+        [&self.config.log_dir, &self.config.run_dir]
     }
 }
 

@@ -121,7 +121,7 @@ impl Paths {
         Ok(emulator::Settings {
             program: program::find(program::EMULATOR, "emulator_program", config.emulator_program.as_deref())?,
             socket: self.context.emulator_socket(self.stream_id),
-            log: config.log_dir.join(format!("netem-{}.log", self.stream_id)),
+            log: self.context.new_log(&format!("netem-{}.log", self.stream_id)),
             orphan_timeout_s: config.orphan_timeout_s,
         })
     }

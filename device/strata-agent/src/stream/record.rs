@@ -2,6 +2,7 @@
 //! `STATE_DIR/streams/STREAM.json`. Holds no secret.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -95,7 +96,7 @@ impl RecordStore {
     /// Names the folder.
     pub fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let folder = state_dir.join("streams");
-        files::private_folder(&folder)?;
+        files::private_folder_if_possible(&folder)?;
         Ok(Self(folder))
     }
 
@@ -128,7 +129,13 @@ impl RecordStore {
 pub(super) fn read_folder<T: serde::de::DeserializeOwned>(folder: &Path) -> anyhow::Result<Vec<T>> {
     let cannot = || format!("cannot read the folder {}", folder.display());
     let mut values = Vec::new();
-    for entry in fs::read_dir(folder).with_context(cannot)? {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // On a disk that takes no writes it may be missing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(values),
+        Err(error) => return Err(error).with_context(cannot),
+    };
+    for entry in entries {
         let path = entry.with_context(cannot)?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;

@@ -204,7 +204,7 @@ impl StreamTask {
             start,
             orphan_timeout_s: config.orphan_timeout_s,
         };
-        let log = self.context.log(self.id());
+        let log = self.context.new_log(&format!("encoder-{}.log", self.id()));
         let started = async {
             crate::files::remove(&socket)?;
             Process::start(&program, &encoder, &log).await.context("the encoder cannot be started")

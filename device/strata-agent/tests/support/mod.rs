@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "shared by several test programs")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
@@ -27,6 +28,8 @@ use uuid::Uuid;
 /// For whatever must happen; the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
 pub const TOKEN: &str = "one-time-token";
+
+pub mod update;
 
 /// The relay's side of the tests.
 pub struct Relay {
@@ -258,19 +261,25 @@ impl Device {
         Self::with(relay_url, "", &[])
     }
 
-    /// With more lines in its configuration, and more arguments.
+    /// With more lines in its configuration, and more arguments; without a relay where its address is empty.
     pub fn with(relay_url: &str, lines: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("sa").tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut config = format!(
-            "relay_url = \"{relay_url}\"\nstate_dir = \"{}\"\nrun_dir = \"{}\"\nlog_dir = \"{}\"\nmedia_dir = \"{}\"\n\
-             encoder_program = \"{}\"\norphan_timeout_s = 30\nlog_level = \"debug\"\n{lines}\n",
+            "state_dir = \"{}\"\nrun_dir = \"{}\"\nlog_dir = \"{}\"\nmedia_dir = \"{}\"\nupdate_socket = \"{}\"\n\
+             problem_files = [\"{}\"]\nencoder_program = \"{}\"\norphan_timeout_s = 30\nlog_level = \"debug\"\n\
+             {lines}\n",
             path("state"),
             path("run"),
             path("log"),
             path("media"),
+            path("update.sock"),
+            path("problems.json"),
             encoder_program().display(),
         );
+        if !relay_url.is_empty() {
+            config += &format!("relay_url = \"{relay_url}\"\n");
+        }
         if arguments.contains(&"--simulate") {
             config += &format!("emulator_program = \"{}\"\n", emulator_program().display());
         }
@@ -297,9 +306,50 @@ impl Device {
     }
 
     pub fn start(&mut self) {
+        self.spawn(self.command());
+    }
+
+    /// Starts it with a file system of its own, which `setup` changes first; false where this machine has none to give.
+    pub fn start_after(&mut self, setup: &str) -> bool {
+        let Some(own) = own_mounts() else {
+            eprintln!("skipped: this machine gives no mounts of one's own (unshare --mount)");
+            return false;
+        };
+        let inner = self.command();
+        let mut command = Command::new("unshare");
+        command.args(own).args(["sh", "-ec", &format!("{setup}\nexec \"$0\" \"$@\"")]);
+        command.arg(inner.get_program()).args(inner.get_args()).current_dir(self.folder.path());
+        self.spawn(command);
+        true
+    }
+
+    fn spawn(&mut self, mut command: Command) {
         let log = fs::OpenOptions::new().append(true).create(true).open(self.path("agent.log")).unwrap();
-        let agent = self.command().args(&self.arguments).stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        let agent = command.args(&self.arguments).stderr(log).stdin(Stdio::null()).spawn().unwrap();
         self.agent = Some(agent);
+    }
+
+    /// The agent's end, however it comes.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let mut agent = self.agent.take().unwrap();
+        let mut status = None;
+        wait_for("the agent's end", || {
+            status = agent.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// `strata-agent enrol` with a token: whether it worked, and what it said.
+    pub fn enrol(&self, arguments: &[&str], token: &str) -> (bool, String) {
+        let mut enrol = self.command();
+        enrol.arg("enrol").args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut enrol = enrol.spawn().unwrap();
+        // One that is refused by its arguments reads no token.
+        writeln!(enrol.stdin.take().unwrap(), " {token} ").ok();
+        let output = enrol.wait_with_output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     pub fn pid(&self) -> u32 {
@@ -315,15 +365,8 @@ impl Device {
 
     /// As `systemctl stop`: its exit status.
     pub async fn terminate(&mut self) -> std::process::ExitStatus {
-        let mut agent = self.agent.take().unwrap();
-        signal(agent.id().cast_signed(), nix::sys::signal::Signal::SIGTERM);
-        let mut status = None;
-        wait_for("the agent's end", || {
-            status = agent.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        status.unwrap()
+        signal(self.pid().cast_signed(), nix::sys::signal::Signal::SIGTERM);
+        self.ended().await
     }
 
     /// The process of a stream's encoder, as the agent's record names it.
@@ -371,11 +414,21 @@ impl Drop for Device {
             let Ok(pid) = process.file_name().to_string_lossy().parse::<i32>() else { continue };
             // Children are known by their log, which is in this test's folder.
             let output = fs::read_link(process.path().join("fd/2")).unwrap_or_default();
-            if output.display().to_string().starts_with(&format!("{folder}/log/")) {
+            let output = output.display().to_string();
+            if ["log", "run"].iter().any(|logs| output.starts_with(&format!("{folder}/{logs}/"))) {
                 signal(pid, nix::sys::signal::Signal::SIGKILL);
             }
         }
     }
+}
+
+/// The arguments of `unshare` that give a process mounts of its own; none where that is not allowed.
+fn own_mounts() -> Option<&'static [&'static str]> {
+    const WAYS: [&[&str]; 2] = [&["--mount"], &["--mount", "--map-root-user"]];
+    WAYS.into_iter().find(|way| {
+        let tried = Command::new("unshare").args(*way).args(["mount", "-t", "tmpfs", "none", "/mnt"]).output();
+        tried.is_ok_and(|tried| tried.status.success())
+    })
 }
 
 pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {

@@ -1,0 +1,34 @@
+//! The way to D-Bus: a connection per task, so that nothing is kept while the device idles.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// The longest that any service may take for an answer: RAUC reads a bundle's end over a slow link in it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+
+/// Where the services are.
+#[derive(Clone, Debug)]
+pub enum Bus {
+    /// The system's bus.
+    System,
+    /// All behind this one connection; how tests bring stand-ins of their own.
+    Peer(zbus::Connection),
+}
+
+impl Bus {
+    /// A connection.
+    ///
+    /// # Errors
+    /// When the bus is not reached.
+    pub async fn connect(&self) -> anyhow::Result<zbus::Connection> {
+        match self {
+            Self::System => zbus::connection::Builder::system()
+                .method_timeout(ANSWER_LIMIT)
+                .build()
+                .await
+                .context("the system's D-Bus is not reached"),
+            Self::Peer(connection) => Ok(connection.clone()),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The jobs: how each action is done, from the first try to its report.
+//!
+//! Owns waiting, trying again and the order of calls within an action. A job
+//! changes nothing of the daemon's state; it reports, and ends.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use strata_control::UpdateSchedule;
+use strata_update_protocol::Install;
+use tokio::sync::mpsc;
+use tokio::time::{self, Instant};
+
+use super::{Context, Report};
+use crate::agent_file::live_streams;
+use crate::image::other;
+use crate::journal::{self, Rejection};
+use crate::messages::{self, Failure, FailureKind};
+use crate::rauc::{Bundle, Mark, Rauc, Which};
+use crate::schedule::{Hold, hold};
+use crate::state::Event;
+use crate::{floor, network, power};
+
+/// How long RAUC may be busy with what an earlier daemon ordered.
+const BUSY_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long a server may be out of reach when an install is begun anew: the links are being built up.
+const REACH_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// Services get 90 s to stop (systemd's default); a reboot that takes longer does not come.
+const REBOOT_LIMIT: Duration = Duration::from_secs(180);
+/// Tries of marking slots; after that, U-Boot's counting has to do.
+const MARK_TRIES: u8 = 5;
+
+type Shared = Arc<Context>;
+type Reports = mpsc::Sender<Report>;
+
+async fn tell(reports: &Reports, report: Report) {
+    if reports.send(report).await.is_err() {
+        tracing::debug!("the daemon ends");
+    }
+}
+
+/// From where nothing can wait: a handful of reports always fit.
+fn tell_now(reports: &Reports, report: Report) {
+    if let Err(error) = reports.try_send(report) {
+        tracing::warn!("a report is lost: {error}");
+    }
+}
+
+/// Waits until the bundle may be installed, looks into it, and says yes or why not.
+pub(super) async fn prepare(context: Shared, reports: Reports, install: Install, resumed: bool) {
+    wait_for(&context, || {
+        let not_good = !context.config.good_mark().exists();
+        not_good.then_some(Hold::NotGood).or_else(|| held(&context, install.install))
+    })
+    .await;
+    match look_into(&context, &install, resumed).await {
+        Ok(bundle) => {
+            tell(&reports, Report::Bundle(bundle.version)).await;
+            tell(&reports, Report::Event(Event::Allowed)).await;
+        }
+        Err((version, why)) => {
+            if let Some(version) = version {
+                tell(&reports, Report::Bundle(version)).await;
+            }
+            tell(&reports, Report::Refused(why)).await;
+        }
+    }
+}
+
+fn held(context: &Context, schedule: UpdateSchedule) -> Option<Hold> {
+    hold(schedule, Timestamp::now(), live_streams(&context.config.agent_state_file))
+}
+
+async fn wait_for(context: &Context, mut look: impl FnMut() -> Option<Hold>) {
+    let mut said = None;
+    while let Some(hold) = look() {
+        if said != Some(hold) {
+            tracing::info!("the update waits: {hold}");
+            said = Some(hold);
+        }
+        time::sleep(context.pace.look).await;
+    }
+}
+
+/// The checks in their order; a refusal with the bundle's version, where that is known.
+async fn look_into(context: &Context, install: &Install, resumed: bool) -> Result<Bundle, (Option<String>, String)> {
+    let source = &install.source;
+    if messages::is_remote(source) && !install.over_metered {
+        match network::is_metered(&context.bus).await {
+            Ok(false) => {}
+            Ok(true) => {
+                return Err((None, "The device is online over a link where data costs money: connect it to another one, or allow metered links for this update.".to_owned()));
+            }
+            Err(error) => return Err((None, format!("Whether data costs money is not known ({error:#}): allow metered links for this update, or try again."))),
+        }
+    }
+    let bundle = inspect(context, source, resumed).await.map_err(|failure| (None, failure.sentence))?;
+    check_bundle(context, install, &bundle).map_err(|why| (Some(bundle.version.clone()), why))?;
+    Ok(bundle)
+}
+
+fn check_bundle(context: &Context, install: &Install, bundle: &Bundle) -> Result<(), String> {
+    let own = &context.image.compatible;
+    if bundle.compatible != *own {
+        return Err(messages::wrong_compatible(&install.source, own, &bundle.compatible));
+    }
+    floor::check(&bundle.version, &context.floor.now(), install.version.as_deref()).map_err(|error| error.to_string())?;
+    match (&install.manifest_sha256, &bundle.manifest_sha256) {
+        (Some(asked), found) if found.as_ref() != Some(asked) => Err(messages::other_build(&install.source)),
+        _ => Ok(()),
+    }
+}
+
+/// Has RAUC look into the bundle. It may still be at work for a former daemon, and links may still be coming up.
+async fn inspect(context: &Context, source: &str, resumed: bool) -> Result<Bundle, Failure> {
+    let began = Instant::now();
+    loop {
+        let failure = match Rauc::connect(&context.bus).await {
+            Ok(rauc) => match rauc.inspect(source).await {
+                Ok(bundle) => return Ok(bundle),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let patience = match failure.kind {
+            FailureKind::Busy => BUSY_LIMIT,
+            FailureKind::Unreachable | FailureKind::ConnectionLost if resumed => REACH_LIMIT,
+            _ => return Err(failure),
+        };
+        if began.elapsed() >= patience {
+            return Err(failure);
+        }
+        time::sleep(context.pace.retry).await;
+    }
+}
+
+/// Has RAUC install the bundle.
+pub(super) async fn install(context: Shared, reports: Reports, install: Install) {
+    let result = write(&context, &reports, &install).await;
+    if let Err(failure) = result {
+        // Whether the slot was touched shows there.
+        if let Ok(rauc) = Rauc::connect(&context.bus).await
+            && let Ok(slots) = rauc.slots().await
+        {
+            tell(&reports, Report::Slots(slots)).await;
+        }
+        return tell(&reports, Report::Refused(failure.sentence)).await;
+    }
+    tell(&reports, Report::Event(Event::Installed)).await;
+}
+
+async fn write(context: &Context, reports: &Reports, install: &Install) -> Result<(), Failure> {
+    let rauc = Rauc::connect(&context.bus).await?;
+    let hash = install.manifest_sha256.as_deref();
+    rauc.install(&install.source, hash, |percent| tell_now(reports, Report::Progress(percent))).await?;
+    if is_other_build(&rauc, hash, other(context.boot.slot)).await {
+        rauc.mark(Mark::Bad, Which::Other).await?;
+        rauc.mark(Mark::Active, Which::Booted).await?;
+        let sentence = messages::other_build(&install.source);
+        return Err(Failure { kind: FailureKind::OtherBuild, sentence, raw: String::new() });
+    }
+    Ok(())
+}
+
+/// Whether RAUC wrote another build into the slot than the one asked for: the file may have changed after it was
+/// looked into. RAUC's notes may be lost with the data partition; they count where they are.
+async fn is_other_build(rauc: &Rauc, hash: Option<&str>, slot: strata_control::SlotName) -> bool {
+    let (Some(hash), Ok(slots)) = (hash, rauc.slots().await) else { return false };
+    let found = slots.iter().find(|seen| seen.name == slot).and_then(|seen| seen.manifest_sha256.as_deref());
+    found.is_some_and(|found| found != hash)
+}
+
+/// Waits until the reboot may be.
+pub(super) async fn await_reboot(context: Shared, reports: Reports, schedule: UpdateSchedule) {
+    wait_for(&context, || held(&context, schedule)).await;
+    tell(&reports, Report::Event(Event::RebootDue)).await;
+}
+
+/// Reboots; says so when it does not come, and tries again.
+pub(super) async fn reboot(context: Shared, reports: Reports) {
+    loop {
+        let why = match power::reboot(&context.bus).await {
+            Ok(()) => {
+                tracing::info!("the reboot is ordered");
+                time::sleep(REBOOT_LIMIT).await;
+                "the services do not stop".to_owned()
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        let message = format!("The reboot was ordered and does not come ({why}): switch the device off and on.");
+        tell(&reports, Report::NoReboot(message)).await;
+        time::sleep(context.pace.retry).await;
+    }
+}
+
+/// Makes the other slot the next to boot.
+pub(super) async fn switch(context: Shared, reports: Reports) {
+    let switched = async { Rauc::connect(&context.bus).await?.mark(Mark::Active, Which::Other).await };
+    match switched.await {
+        Ok(()) => tell(&reports, Report::Event(Event::Switched)).await,
+        Err(failure) => tell(&reports, Report::Refused(failure.sentence)).await,
+    }
+}
+
+/// Checks the new system.
+pub(super) async fn verify(context: Shared, reports: Reports, version: String, hash: Option<String>) {
+    if let Ok(rauc) = Rauc::connect(&context.bus).await
+        && is_other_build(&rauc, hash.as_deref(), context.boot.slot).await
+    {
+        let why = format!("The new system {version} is another build than the one that was asked for.");
+        return tell(&reports, Report::Failed(why)).await;
+    }
+    match context.check.run(|step| tell_now(&reports, Report::Step(step))).await {
+        Ok(()) => tell(&reports, Report::Event(Event::Passed)).await,
+        Err(failure) => tell(&reports, Report::Failed(failure.sentence(&version))).await,
+    }
+}
+
+/// Calls the running slot good as soon as its agent is ready; once in a boot.
+pub(super) async fn confirm(context: Shared, reports: Reports) {
+    if context.config.good_mark().exists() {
+        return tell(&reports, Report::Good).await;
+    }
+    let late = |seen| tell_now(&reports, Report::NotGood(seen));
+    context.check.agent_ready(late).await;
+    call_good(context, reports.clone()).await;
+}
+
+/// Calls the running slot good: RAUC gives its attempts back, the floor rises, the mark is there.
+pub(super) async fn call_good(context: Shared, reports: Reports) {
+    while let Err(why) = try_to_call_good(&context).await {
+        tell(&reports, Report::NotGood(why)).await;
+        time::sleep(context.pace.retry).await;
+    }
+    tell(&reports, Report::Good).await;
+}
+
+async fn try_to_call_good(context: &Context) -> Result<(), String> {
+    let marked = async { Rauc::connect(&context.bus).await?.mark(Mark::Good, Which::Booted).await };
+    marked.await.map_err(|failure| failure.sentence.trim_end_matches('.').to_owned())?;
+    // A floor that cannot be raised is no reason to call the slot anything but good.
+    if let Err(error) = context.floor.raise() {
+        tracing::error!("the floor was not raised: {error:#}");
+    }
+    let mark = context.config.good_mark();
+    File::create(&mark).map_err(|error| format!("{} cannot be written: {error}", mark.display()))?;
+    Ok(())
+}
+
+/// Marks the running system bad and makes the former one the next to boot; then there is a reboot in any case.
+pub(super) async fn reject(context: Shared, reports: Reports) {
+    if mark_both(&context, (Mark::Bad, Which::Booted), (Mark::Active, Which::Other)).await {
+        tell(&reports, Report::Event(Event::Rejected)).await;
+    } else {
+        // U-Boot counts this boot; when its attempts are used up, the former system boots all the same.
+        reboot(context, reports).await;
+    }
+}
+
+/// Marks the failed system bad and this one the first to boot, and keeps the failed boots' journal.
+pub(super) async fn settle(context: Shared, reports: Reports, rejection: Rejection) {
+    let marked = mark_both(&context, (Mark::Bad, Which::Other), (Mark::Active, Which::Booted)).await;
+    let Context { config, .. } = &*context;
+    match journal::keep(&config.rejected_dir, &config.journal_program, &rejection).await {
+        Ok(folder) => tracing::warn!("rejected: {} Kept in {}", rejection.reason, folder.display()),
+        Err(error) => tracing::error!("what failed cannot be kept: {error:#}"),
+    }
+    // Without the marks it is tried again at the next start.
+    if marked {
+        tell(&reports, Report::Event(Event::Settled)).await;
+    }
+}
+
+async fn mark_both(context: &Context, first: (Mark, Which), second: (Mark, Which)) -> bool {
+    for _ in 0..MARK_TRIES {
+        let marked = async {
+            let rauc = Rauc::connect(&context.bus).await?;
+            rauc.mark(first.0, first.1).await?;
+            rauc.mark(second.0, second.1).await
+        };
+        match marked.await {
+            Ok(()) => return true,
+            Err(failure) => tracing::error!("{failure}"),
+        }
+        time::sleep(context.pace.retry).await;
+    }
+    false
+}
+
+/// Asks RAUC for the slots until it answers.
+pub(super) async fn slots(context: Shared, reports: Reports) {
+    loop {
+        let slots = async { Rauc::connect(&context.bus).await?.slots().await };
+        match slots.await {
+            Ok(slots) => return tell(&reports, Report::Slots(slots)).await,
+            Err(failure) => tracing::warn!("the slots are not known yet: {failure}"),
+        }
+        time::sleep(context.pace.retry).await;
+    }
+}
