@@ -18,10 +18,12 @@ pub struct AgentFile {
 }
 
 impl AgentFile {
-    /// Reads it; none while no agent runs, and when it cannot be read.
-    #[must_use]
-    pub fn read(path: &Path) -> Option<Self> {
-        files::read_json(path).inspect_err(|error| tracing::debug!("{error:#}")).ok().flatten()
+    /// Reads it; none while no agent runs.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        files::read_json(path)
     }
 
     /// Whether the agent has started up.
@@ -49,10 +51,16 @@ impl AgentFile {
     }
 }
 
-/// How many streams run on this device.
+/// How many streams run on this device; none while the agent cannot be asked.
 #[must_use]
 pub fn live_streams(path: &Path) -> usize {
-    AgentFile::read(path).map_or(0, |agent| agent.streams())
+    match AgentFile::read(path) {
+        Ok(agent) => agent.map_or(0, |agent| agent.streams()),
+        Err(error) => {
+            tracing::debug!("{error:#}");
+            0
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,15 +71,16 @@ mod tests {
     fn what_an_agent_writes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        assert!(AgentFile::read(&path).is_none());
+        assert!(AgentFile::read(&path).unwrap().is_none());
         std::fs::write(&path, r#"{"state": "boot", "pid": 7, "connected_since": null, "streams": []}"#).unwrap();
-        let booting = AgentFile::read(&path).unwrap();
+        let booting = AgentFile::read(&path).unwrap().unwrap();
         assert_eq!((booting.is_ready(), booting.is_connected(), booting.streams()), (false, false, 0));
         let text = r#"{"state": "streaming", "connected_since": "2026-01-01T00:00:00Z", "streams": ["0199a0c0-0000-7000-8000-000000000001"], "new": 1}"#;
         std::fs::write(&path, text).unwrap();
-        let live = AgentFile::read(&path).unwrap();
+        let live = AgentFile::read(&path).unwrap().unwrap();
         assert_eq!((live.is_ready(), live.is_connected(), live.streams()), (true, true, 1));
         std::fs::write(&path, "{").unwrap();
+        assert!(AgentFile::read(&path).unwrap_err().to_string().contains("state.json is damaged"));
         assert_eq!(live_streams(&path), 0);
     }
 }

@@ -50,9 +50,7 @@ pub fn check(found: &str, floor: &Version, asked: Option<&str>) -> Result<Versio
     }
     match asked {
         Some(asked) if Version::parse(asked).is_ok_and(|asked| asked == version) => Ok(version),
-        Some(asked) => {
-            Err(VersionError::Other { found: version, asked: asked.to_owned() })
-        }
+        Some(asked) => Err(VersionError::Other { found: version, asked: asked.to_owned() }),
         None => Ok(version),
     }
 }

@@ -152,7 +152,8 @@ mod tests {
     fn an_image_says_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.toml");
-        fs::write(&path, "version = \"0.2.0\"\ncompatible = \"c\"\nfloor = \"0.1.0\"\nmachine = \"virtual\"\n").unwrap();
+        fs::write(&path, "version = \"0.2.0\"\ncompatible = \"c\"\nfloor = \"0.1.0\"\nmachine = \"virtual\"\n")
+            .unwrap();
         let image = Image::read(&path).unwrap();
         assert_eq!((image.version, image.floor), (Version::new(0, 2, 0), Version::new(0, 1, 0)));
         fs::write(&path, "version = \"two\"\n").unwrap();

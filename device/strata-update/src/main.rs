@@ -133,7 +133,13 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .try_init()
         .map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
-    let setup = Setup { image: Image::read(&config.image_file)?, boot: Boot::read()?, bus: Bus::System, pace: Pace::default(), config };
+    let setup = Setup {
+        image: Image::read(&config.image_file)?,
+        boot: Boot::read()?,
+        bus: Bus::System,
+        pace: Pace::default(),
+        config,
+    };
     tracing::info!(version = %setup.image.version, slot = ?setup.boot.slot, "strata-update starts");
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
@@ -224,7 +230,8 @@ async fn follow_install(mut client: Client, install: &InstallArguments, json: bo
 }
 
 fn print(status: &Status, json: bool, text: impl FnOnce(&Status) -> String) -> anyhow::Result<()> {
-    let text = if json { serde_json::to_string(status).context("a status has a JSON form")? + "\n" } else { text(status) };
+    let text =
+        if json { serde_json::to_string(status).context("a status has a JSON form")? + "\n" } else { text(status) };
     std::io::stdout().write_all(text.as_bytes()).context("cannot print")
 }
 

@@ -7,6 +7,9 @@
 
 use std::fmt;
 
+/// How much of RAUC's own words a sentence repeats at most.
+const RAW_BYTES: usize = 1_000;
+
 /// What kind of failure it is, for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureKind {
@@ -68,14 +71,16 @@ pub fn is_remote(source: &str) -> bool {
 /// Translates RAUC's text about the bundle at `source`.
 #[must_use]
 pub fn translate(raw: &str, source: &str) -> Failure {
-    let raw = raw.trim();
+    let whole = raw.trim();
+    // The status, and with it this sentence, goes over sockets that take lines of 64 KiB.
+    let raw = &whole[..whole.floor_char_boundary(RAW_BYTES)];
     let (kind, sentence) = of_server(raw, source)
         .or_else(|| of_signature(raw, source))
         .or_else(|| of_content(raw, source))
         .or_else(|| of_device(raw))
         .or_else(|| of_reading(raw, source))
         .unwrap_or_else(|| (FailureKind::Other, format!("The bundle {source} was not installed: {raw}.")));
-    Failure { kind, sentence, raw: raw.to_owned() }
+    Failure { kind, sentence, raw: whole.to_owned() }
 }
 
 type Found = Option<(FailureKind, String)>;
@@ -88,18 +93,24 @@ fn of_server(raw: &str, source: &str) -> Found {
         let sentence = match code {
             "404" | "410" => format!("The server has no file at {source} (HTTP {code}): check the bundle's address."),
             "401" | "403" => {
-                format!("The server does not hand out {source} (HTTP {code}): check the bundle's address and who may read it.")
+                format!(
+                    "The server does not hand out {source} (HTTP {code}): check the bundle's address and who may read it."
+                )
             }
             _ => format!("The server answered HTTP {code} for {source}: try again later, or look at the server's log."),
         };
         return Some((FailureKind::NotFound, sentence));
     }
     if has("range requests not supported by server") || has("server did not send bundle size") {
-        let sentence = format!("The server at {source} cannot hand out parts of a file (HTTP range requests): use another server.");
+        let sentence = format!(
+            "The server at {source} cannot hand out parts of a file (HTTP range requests): use another server."
+        );
         return Some((FailureKind::NotFound, sentence));
     }
     if has("server not responding") || has("incomplete HTTP response") || has("failed to configure streaming") {
-        let sentence = format!("The server of {source} was not reached: is the device online, is the name right, does the server run?");
+        let sentence = format!(
+            "The server of {source} was not reached: is the device online, is the name right, does the server run?"
+        );
         return Some((FailureKind::Unreachable, sentence));
     }
     let no_file = has("No such file or directory") && (has("opening file") || has("open bundle") || has("open file"));
@@ -113,24 +124,36 @@ fn of_server(raw: &str, source: &str) -> Found {
 fn of_signature(raw: &str, source: &str) -> Found {
     let has = |part: &str| raw.contains(part);
     if has("certificate has expired") {
-        let sentence = format!("The certificate that the bundle {source} was signed with has expired: a bundle signed with a valid one is needed (or the device's clock is wrong).");
+        let sentence = format!(
+            "The certificate that the bundle {source} was signed with has expired: a bundle signed with a valid one is needed (or the device's clock is wrong)."
+        );
         return Some((FailureKind::Expired, sentence));
     }
     if has("certificate is not yet valid") {
-        let sentence = format!("The certificate that the bundle {source} was signed with is not valid yet: is the device's clock right?");
+        let sentence = format!(
+            "The certificate that the bundle {source} was signed with is not valid yet: is the device's clock right?"
+        );
         return Some((FailureKind::Expired, sentence));
     }
     if has("certificate revoked") {
-        let sentence = format!("The certificate that the bundle {source} was signed with was revoked: use a newer bundle.");
+        let sentence =
+            format!("The certificate that the bundle {source} was signed with was revoked: use a newer bundle.");
         return Some((FailureKind::Signature, sentence));
     }
-    if has("local issuer certificate") || has("self-signed certificate") || has("self signed certificate") || has("unable to verify the first certificate")
+    if has("local issuer certificate")
+        || has("self-signed certificate")
+        || has("self signed certificate")
+        || has("unable to verify the first certificate")
     {
-        let sentence = format!("The bundle {source} was signed by somebody this device does not trust: only bundles of its maker can be installed.");
+        let sentence = format!(
+            "The bundle {source} was signed by somebody this device does not trust: only bundles of its maker can be installed."
+        );
         return Some((FailureKind::Signature, sentence));
     }
     if has("signature verification failed") || has("Failed to verify X509 cert") || has("certificate purpose") {
-        let sentence = format!("The signature of the bundle {source} does not fit: it was changed after it was signed, or signed with a wrong certificate.");
+        let sentence = format!(
+            "The signature of the bundle {source} does not fit: it was changed after it was signed, or signed with a wrong certificate."
+        );
         return Some((FailureKind::Signature, sentence));
     }
     if has("No keyring file or directory provided") || has("failed to load CA file") {
@@ -155,11 +178,14 @@ fn of_content(raw: &str, source: &str) -> Found {
         return Some((FailureKind::Other, format!("The bundle {source} is older than this device accepts ({raw}).")));
     }
     if has("Bundle format 'plain'") || has("plain bundle") {
-        let sentence = format!("The bundle {source} has the format “plain”, which this device does not take: build it with format=verity.");
+        let sentence = format!(
+            "The bundle {source} has the format “plain”, which this device does not take: build it with format=verity."
+        );
         return Some((FailureKind::Format, sentence));
     }
     if has("Bundle format '") || has("Encrypted bundle detected") || has("unencrypted crypt bundles") {
-        let sentence = format!("The bundle {source} has a format that this device does not take: build it with format=verity.");
+        let sentence =
+            format!("The bundle {source} has a format that this device does not take: build it with format=verity.");
         return Some((FailureKind::Format, sentence));
     }
     let cut_off = [
@@ -180,7 +206,8 @@ fn of_content(raw: &str, source: &str) -> Found {
         "Unexpected dm-verity status",
     ];
     if cut_off.iter().any(|part| has(part)) && !has("from remote server") {
-        let sentence = format!("The file {source} is cut off or damaged, or no bundle at all: copy or upload it again.");
+        let sentence =
+            format!("The file {source} is cut off or damaged, or no bundle at all: copy or upload it again.");
         return Some((FailureKind::Damaged, sentence));
     }
     None
@@ -190,7 +217,9 @@ fn of_content(raw: &str, source: &str) -> Found {
 fn of_device(raw: &str) -> Found {
     let has = |part: &str| raw.contains(part);
     if has("is too small for image") || has("does not fit to slot size") {
-        let sentence = format!("The system in the bundle is larger than this device's slot ({raw}): it was built for another device.");
+        let sentence = format!(
+            "The system in the bundle is larger than this device's slot ({raw}): it was built for another device."
+        );
         return Some((FailureKind::NoSpace, sentence));
     }
     if has("No space left on device") {
@@ -205,7 +234,11 @@ fn of_device(raw: &str) -> Found {
         let sentence = format!("The slot to be written is in use ({raw}): reboot the device, then try again.");
         return Some((FailureKind::Busy, sentence));
     }
-    if has("non-bootable") || has("failed to activate slot") || has("bootable:") || has("fw_setenv") || has("fw_printenv")
+    if has("non-bootable")
+        || has("failed to activate slot")
+        || has("bootable:")
+        || has("fw_setenv")
+        || has("fw_printenv")
     {
         let sentence = format!("The boot loader's state cannot be written ({raw}): the device's disk may be failing.");
         return Some((FailureKind::BootState, sentence));
@@ -231,7 +264,9 @@ fn of_reading(raw: &str, source: &str) -> Found {
         return None;
     }
     Some(if is_remote(source) {
-        let sentence = format!("The server of {source} stopped answering in the middle, or sent damaged data: the device runs what it ran before; try again.");
+        let sentence = format!(
+            "The server of {source} stopped answering in the middle, or sent damaged data: the device runs what it ran before; try again."
+        );
         (FailureKind::ConnectionLost, sentence)
     } else {
         let sentence = format!("The file {source} is damaged or can no longer be read: copy it again.");

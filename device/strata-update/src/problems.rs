@@ -56,10 +56,10 @@ mod tests {
         std::fs::write(&path, r#"[{"kind":"data","message":"The data partition is full."}]"#).unwrap();
         let own = Problems { identity: Some("read-only".to_owned()), ..Problems::default() };
         let all = own.all(&path);
-        assert_eq!(all.iter().map(|problem| problem.kind).collect::<Vec<_>>(), [
-            DeviceProblemKind::Data,
-            DeviceProblemKind::Identity
-        ]);
+        assert_eq!(
+            all.iter().map(|problem| problem.kind).collect::<Vec<_>>(),
+            [DeviceProblemKind::Data, DeviceProblemKind::Identity]
+        );
         std::fs::write(&path, "[").unwrap();
         assert!(Problems::default().all(&path)[0].message.contains("problems.json is damaged"));
     }

@@ -25,11 +25,7 @@ const IDLE_LOOKS: u8 = 3;
 
 type Dictionary = HashMap<String, OwnedVariant>;
 
-#[zbus::proxy(
-    interface = "de.pengutronix.rauc.Installer",
-    default_service = "de.pengutronix.rauc",
-    default_path = "/"
-)]
+#[zbus::proxy(interface = "de.pengutronix.rauc.Installer", default_service = "de.pengutronix.rauc", default_path = "/")]
 trait Installer {
     async fn inspect_bundle(&self, source: &str, args: HashMap<&str, Variant<'_>>) -> zbus::Result<Dictionary>;
     async fn install_bundle(&self, source: &str, args: HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
@@ -122,7 +118,10 @@ impl Rauc {
     pub async fn inspect(&self, source: &str) -> Result<Bundle, Failure> {
         let info = self.proxy.inspect_bundle(source, HashMap::new()).await.map_err(|error| failed(&error, source))?;
         let update = info.get("update").map(|value| peel(value));
-        let text = |key: &str| update.and_then(|update| lookup(update, key)).unwrap_or_default();
+        // Short, as a status repeats it.
+        let text = |key: &str| -> String {
+            update.and_then(|update| lookup(update, key)).unwrap_or_default().chars().take(100).collect()
+        };
         Ok(Bundle {
             version: text("version"),
             compatible: text("compatible"),
@@ -172,7 +171,8 @@ impl Rauc {
         if let Some(hash) = manifest_sha256 {
             let args = HashMap::from([("require-manifest-hash", Variant::from(hash))]);
             match self.proxy.install_bundle(source, args).await {
-                Err(error) if raw(&error).contains("Unsupported key: require-manifest-hash") => {}
+                Err(error)
+                    if answer(&error).is_some_and(|text| text.contains("Unsupported key: require-manifest-hash")) => {}
                 result => return result.map_err(|error| failed(&error, source)),
             }
         }
@@ -200,7 +200,10 @@ impl Rauc {
             Which::Booted => "booted",
             Which::Other => "other",
         };
-        let (_, message) = self.proxy.mark(state, slot).await.map_err(|error| logged(boot_state(&raw(&error))))?;
+        let (_, message) = self.proxy.mark(state, slot).await.map_err(|error| match answer(&error) {
+            Some(text) => logged(boot_state(&text)),
+            None => no_rauc(&error.to_string()),
+        })?;
         tracing::info!("RAUC: {message}");
         Ok(())
     }
@@ -237,19 +240,20 @@ fn lookup(dictionary: &Variant<'_>, key: &str) -> Option<String> {
     dictionary.iter().find(|(name, _)| string(name).as_deref() == Some(key)).and_then(|(_, value)| string(value))
 }
 
-/// The text of a D-Bus error; its name where there is none.
-fn raw(error: &zbus::Error) -> String {
-    error.description().map_or_else(|| error.to_string(), str::to_owned)
+/// What RAUC itself answered; none when it did not answer.
+fn answer(error: &zbus::Error) -> Option<String> {
+    match error {
+        zbus::Error::MethodError(name, text, _) => Some(text.clone().unwrap_or_else(|| name.to_string())),
+        zbus::Error::FDO(standard) => match &**standard {
+            zbus::fdo::Error::Failed(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn failed(error: &zbus::Error, source: &str) -> Failure {
-    match error {
-        zbus::Error::MethodError(..) => logged(translate(&raw(error), source)),
-        zbus::Error::FDO(standard) if matches!(**standard, zbus::fdo::Error::Failed(_)) => {
-            logged(translate(&raw(error), source))
-        }
-        other => no_rauc(&other.to_string()),
-    }
+    answer(error).map_or_else(|| no_rauc(&error.to_string()), |text| logged(translate(&text, source)))
 }
 
 fn logged(failure: Failure) -> Failure {
@@ -258,7 +262,8 @@ fn logged(failure: Failure) -> Failure {
 }
 
 fn no_rauc(raw: &str) -> Failure {
-    let sentence = format!("The update service of the device (RAUC) does not answer ({raw}): reboot the device, then try again.");
+    let sentence =
+        format!("The update service of the device (RAUC) does not answer ({raw}): reboot the device, then try again.");
     logged(Failure { kind: FailureKind::NoRauc, sentence, raw: raw.to_owned() })
 }
 

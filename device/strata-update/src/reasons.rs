@@ -56,7 +56,9 @@ fn passed_over(skipped: &Skipped) -> String {
         "kernel-missing" => "its kernel is missing (boot/Image)".to_owned(),
         "initrd-missing" => "its initial RAM disk is missing (boot/initrd)".to_owned(),
         "devicetree-missing" => "its device tree is missing (boot/dtb)".to_owned(),
-        "kernel-refused" => "the boot loader did not accept its kernel, which is damaged or built for another device".to_owned(),
+        "kernel-refused" => {
+            "the boot loader did not accept its kernel, which is damaged or built for another device".to_owned()
+        }
         other => format!("the boot loader passed it over ({other})"),
     }
 }
@@ -129,6 +131,9 @@ mod tests {
         assert!(problems[0].message.contains("Slot B could not be started: its kernel"), "{problems:?}");
         assert!(problems[1].message.starts_with("Both slots had used up their attempts; "), "{problems:?}");
         let problem = rejected_runs(&boot(""), Some("The encoder failed."));
-        assert!(problem.message.contains("slot A, which had been rejected (The encoder failed), because"), "{problem:?}");
+        assert!(
+            problem.message.contains("slot A, which had been rejected (The encoder failed), because"),
+            "{problem:?}"
+        );
     }
 }

@@ -149,9 +149,7 @@ fn a_rejection_is_carried_out_once_wherever_the_power_is_cut() {
 
 #[test]
 fn nothing_interferes_with_an_update_under_way() {
-    for machine in
-        [Downloading, Installed, Switching, RebootPending, Verifying, RolledBack].map(Machine::at)
-    {
+    for machine in [Downloading, Installed, Switching, RebootPending, Verifying, RolledBack].map(Machine::at) {
         assert!(machine.is_busy(), "{machine:?}");
         assert_eq!(machine.step(Event::InstallAsked), (machine, vec![]));
         assert_eq!(machine.step(Event::RollbackAsked), (machine, vec![]));

@@ -79,8 +79,9 @@ async fn slots_are_marked() {
 async fn a_service_that_is_gone_is_said_in_a_sentence() {
     let (rauc, _, [_client, server], _) = rauc().await;
     server.close().await.unwrap();
-    let failure = rauc.slots().await.unwrap_err();
-    assert!(failure.kind == FailureKind::NoRauc && failure.sentence.contains("does not answer"), "{failure:?}");
+    for failure in [rauc.slots().await.unwrap_err(), rauc.mark(Mark::Good, Which::Booted).await.unwrap_err()] {
+        assert!(failure.kind == FailureKind::NoRauc && failure.sentence.contains("does not answer"), "{failure:?}");
+    }
 }
 
 #[tokio::test]

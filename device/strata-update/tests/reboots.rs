@@ -87,6 +87,7 @@ async fn a_system_whose_agent_never_gets_ready_rejects_itself() {
     let status = device.wait(|status| slot(status, SlotName::B).state == SlotState::Bad).await;
     assert_eq!(slot(&status, SlotName::B).reason.as_ref(), Some(&reason));
     assert_eq!(status.update.unwrap().error, Some(reason));
+    device.until(|| device.rejected().first().is_some_and(|kept| kept.join("journal.txt").exists())).await;
     let kept = device.rejected();
     let text = fs::read_to_string(kept[0].join("reason.json")).unwrap();
     assert!(kept.len() == 1 && text.contains("\"agent\"") && text.contains("0.2.0"), "{kept:?} {text}");
@@ -104,7 +105,10 @@ async fn a_system_whose_encoder_fails_rejects_itself_in_the_encoders_words() {
     device.boot(SlotName::B, "0.2.0", "").await;
     device.agent("idle", true, 0);
     let reason = device.wait_step(UpdateStep::RolledBack).await.error.unwrap();
-    assert!(reason.contains("real pictures from the encoder over a loopback bond: /nonexistent/strata-encoder"), "{reason}");
+    assert!(
+        reason.contains("real pictures from the encoder over a loopback bond: /nonexistent/strata-encoder"),
+        "{reason}"
+    );
     device.wait_reboots(2).await;
 }
 
@@ -115,12 +119,14 @@ async fn a_system_that_the_boot_loader_could_not_start_is_left_with_its_word_for
     device.boot(SlotName::A, "0.1.0", "strata.skipped=B:kernel-missing,").await;
     device.wait_good().await;
     let update = device.wait_step(UpdateStep::RolledBack).await;
-    assert!(update.error.as_ref().unwrap().contains("slot B could not be started: its kernel is missing"), "{update:?}");
+    assert!(
+        update.error.as_ref().unwrap().contains("slot B could not be started: its kernel is missing"),
+        "{update:?}"
+    );
     let status = device.wait(|status| slot(status, SlotName::B).state == SlotState::Bad).await;
     assert!(status.problems.iter().any(|problem| problem.kind == DeviceProblemKind::Boot), "{status:?}");
     // The slot that runs is the first to boot again.
-    device.wait(|status| !status.slots.is_empty()).await;
-    assert_eq!(device.world().first, SlotName::A);
+    device.until(|| device.world().first == SlotName::A).await;
 }
 
 #[tokio::test]
@@ -131,13 +137,7 @@ async fn a_system_that_crashed_each_time_is_left_with_its_journal() {
     device.wait_good().await;
     let update = device.wait_step(UpdateStep::RolledBack).await;
     assert!(update.error.unwrap().contains("started 3 times and never reported back"));
-    tokio::time::timeout(support::LIMIT, async {
-        while !device.rejected().first().is_some_and(|kept| kept.join("journal.txt").exists()) {
-            tokio::time::sleep(support::PACE.look).await;
-        }
-    })
-    .await
-    .unwrap();
+    device.until(|| device.rejected().first().is_some_and(|kept| kept.join("journal.txt").exists())).await;
     let journal = fs::read_to_string(device.rejected()[0].join("journal.txt")).unwrap();
     assert_eq!(journal.matches("-- boot ").count(), 3, "{journal}");
 }
@@ -183,7 +183,10 @@ async fn two_systems_that_do_not_do_are_not_changed_for_ever() {
     device.wait_good().await;
     let status = device.wait(|status| slot(status, SlotName::B).state == SlotState::Good).await;
     let messages: Vec<_> = status.problems.iter().map(|problem| problem.message.as_str()).collect();
-    assert!(messages.iter().any(|message| message.starts_with("Both slots had used up their attempts; ")), "{messages:?}");
+    assert!(
+        messages.iter().any(|message| message.starts_with("Both slots had used up their attempts; ")),
+        "{messages:?}"
+    );
     assert!(messages.iter().any(|message| message.contains("slot B, which had been rejected")), "{messages:?}");
     assert_eq!(device.world().reboots, 2);
     // The next boot has no new round to tell of.
@@ -211,7 +214,10 @@ async fn an_install_that_the_power_cut_off_is_done_again_and_given_up_at_last() 
     device.world().operation = "idle".to_owned();
     device.boot(SlotName::A, "0.1.0", "").await;
     let update = device.wait_step(UpdateStep::Refused).await;
-    assert!(update.error.as_ref().unwrap().contains("The power went away while the update to 0.2.0 was written, 4 times"), "{update:?}");
+    assert!(
+        update.error.as_ref().unwrap().contains("The power went away while the update to 0.2.0 was written, 4 times"),
+        "{update:?}"
+    );
     device.wait_good().await;
     assert_eq!(device.world().reboots, 0);
 }

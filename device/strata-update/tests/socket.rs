@@ -42,7 +42,10 @@ async fn bad_lines_are_answered_and_endless_ones_end_the_connection() {
     stream.read_to_string(&mut said).await.unwrap();
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines.len(), 3, "{said}");
-    assert!(lines[0].contains("refused") && lines[1].contains("dance") && lines[2].contains("\"answer\":\"status\""), "{said}");
+    assert!(
+        lines[0].contains("refused") && lines[1].contains("dance") && lines[2].contains("\"answer\":\"status\""),
+        "{said}"
+    );
     let mut stream = UnixStream::connect(device.config.socket()).await.unwrap();
     // The daemon may hang up before all of it is written.
     stream.write_all(&vec![b'x'; 2 * MAX_LINE_BYTES]).await.ok();

@@ -9,10 +9,15 @@ use strata_relay_db::{ChosenDestination, DestinationId, DestinationRecord, Desti
 use strata_worker_protocol::ForwardDestination;
 
 use crate::inner::{Inner, checked_text, require};
+use crate::url::{Expected, Target, parse_url};
 use crate::{Actor, DestinationInput, DestinationView, Fleet, FleetError, FleetEvent};
 
-/// The longest URL, in bytes.
-const MAX_URL_BYTES: usize = 1_024;
+/// What a stream can be forwarded to.
+const RTMP: Expected = Expected {
+    schemes: &[("rtmp", 1935), ("rtmps", 443)],
+    words: "rtmp:// or rtmps://",
+    no_user: "put the stream key into its own field",
+};
 /// The longest stream key, in bytes.
 const MAX_KEY_BYTES: usize = 512;
 /// The most destinations of one stream.
@@ -142,7 +147,7 @@ impl Inner {
 
     /// Refuses what is not RTMP, and what leads into the relay's own network.
     async fn check_url(&self, url: &str) -> Result<(), FleetError> {
-        let target = parse_url(url).map_err(|message| FleetError::Invalid { message })?;
+        let target = parse_url(url, &RTMP).map_err(|message| FleetError::Invalid { message })?;
         if self.config.allow_private_destinations {
             return Ok(());
         }
@@ -202,51 +207,6 @@ impl Inner {
     }
 }
 
-#[derive(PartialEq, Eq, Debug)]
-struct Target {
-    host: String,
-    port: u16,
-}
-
-/// Reads `rtmp[s]://HOST[:PORT]/PATH`; the text of an error is for people and repeats no more than scheme and host.
-fn parse_url(url: &str) -> Result<Target, String> {
-    if url.len() > MAX_URL_BYTES {
-        return Err(format!("the URL is longer than {MAX_URL_BYTES} bytes"));
-    }
-    if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("the URL holds spaces or control characters".to_owned());
-    }
-    let (scheme, rest) = url.split_once("://").ok_or("the URL has no scheme: rtmp:// or rtmps:// expected")?;
-    let default_port = match scheme {
-        "rtmp" => 1935,
-        "rtmps" => 443,
-        other => return Err(format!("“{other}://” cannot be forwarded to: rtmp:// or rtmps:// expected")),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("the URL holds a user name: put the stream key into its own field".to_owned());
-    }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(v6) => {
-            let (host, after) = v6.split_once(']').ok_or("the URL's IPv6 address has no closing bracket")?;
-            (host, after.strip_prefix(':'))
-        }
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = match port {
-        None => default_port,
-        Some(text) => text.parse().map_err(|_| format!("“{text}” in the URL is not a port"))?,
-    };
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if host.is_empty() || !host.chars().all(well_formed) {
-        return Err(format!("“{host}” in the URL is not a host name"));
-    }
-    Ok(Target { host: host.to_owned(), port })
-}
-
 /// Addresses of a name; none when it does not resolve now: the worker will say so.
 async fn resolve(target: &Target) -> Vec<IpAddr> {
     let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
@@ -290,6 +250,7 @@ mod tests {
 
     #[test]
     fn only_rtmp_urls_without_user_names_are_read() {
+        let parse_url = |url| parse_url(url, &RTMP);
         let target = |host: &str, port| Ok(Target { host: host.to_owned(), port });
         assert_eq!(parse_url("rtmp://a.example/live"), target("a.example", 1935));
         assert_eq!(parse_url("rtmps://a.example/live"), target("a.example", 443));

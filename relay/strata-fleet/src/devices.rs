@@ -1,7 +1,7 @@
 //! Devices as people see and manage them.
 
 use jiff::Timestamp;
-use strata_control::DeviceId;
+use strata_control::{DeviceId, DeviceStatus};
 use strata_relay_db::{DeviceRecord, NewDevice, NewEnrolmentToken, Role};
 use uuid::Uuid;
 
@@ -97,7 +97,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Deletes a device with its streams' history. For admins.
+    /// Deletes a device with the history of its streams and updates. For admins.
     ///
     /// # Errors
     /// [`FleetError::Forbidden`], [`FleetError::NotFound`], or the storage failed.
@@ -142,6 +142,7 @@ impl Inner {
             Some((status, at)) => (Some(status), Some(at)),
             None => (record.status, record.status_at),
         };
+        let status = status.map(|status| DeviceStatus { update: now.update.or(status.update.clone()), ..status });
         DeviceView {
             id: record.id,
             name: record.name,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use strata_control::{
-    AgentInfo, BitrateBounds, DeviceId, DeviceStatus, EncoderSettings, EndReason, LinkPolicy, LinkState, Source,
-    StreamId, StreamStats,
+    AgentInfo, BitrateBounds, DeviceId, DeviceStatus, EncoderSettings, EndReason, LinkPolicy, LinkState, SlotName,
+    Source, StreamId, StreamStats, UpdateSchedule, UpdateStep,
 };
 use strata_identity::PublicKey;
 use strata_relay_db::{DestinationId, Role, StreamState, UserId};
@@ -53,6 +53,49 @@ pub struct EnrolmentToken {
     pub token: SecretString,
     /// When it ends.
     pub expires_at: Timestamp,
+}
+
+/// An attempt to update a device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DeviceUpdateView {
+    /// Version of the bundle.
+    pub version: String,
+    /// The slot it went to.
+    pub slot: SlotName,
+    /// How far it got.
+    pub step: UpdateStep,
+    /// What went wrong, in the device's words.
+    pub error: Option<String>,
+    /// When the relay first heard of it.
+    pub started_at: Timestamp,
+    /// When it last changed.
+    pub changed_at: Timestamp,
+}
+
+/// What a person chose for an update.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateDevice {
+    /// Where the device fetches the bundle: `http://` or `https://`.
+    pub bundle_url: String,
+    /// The bundle's version.
+    pub version: String,
+    /// SHA-256 of its manifest, 64 hexadecimal digits: no other build of that version is taken.
+    #[serde(default)]
+    pub manifest_sha256: Option<String>,
+    /// Also over links where data costs money.
+    #[serde(default)]
+    pub over_metered: bool,
+    /// When to install it.
+    #[serde(default = "when_idle")]
+    pub install: UpdateSchedule,
+    /// When to reboot into it.
+    #[serde(default = "when_idle")]
+    pub reboot: UpdateSchedule,
+}
+
+fn when_idle() -> UpdateSchedule {
+    UpdateSchedule::WhenIdle
 }
 
 /// What a person chose for a stream.

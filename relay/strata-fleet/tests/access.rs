@@ -4,7 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bench, Device, LOCALHOST, PASSWORD, everything, go_live, present_token, reach, refusal, test_pattern};
+use common::{
+    Bench, Device, LOCALHOST, PASSWORD, bundle, everything, go_live, present_token, reach, refusal, test_pattern,
+};
 use secrecy::{ExposeSecret, SecretString};
 use strata_control::{AuthLoginResponse, Refusal, RelayMessage, Source};
 use strata_fleet::{DestinationInput, ErrorKind, FleetError, FleetEvent, Role, StreamState};
@@ -134,6 +136,12 @@ async fn another_owners_things_look_exactly_like_nothing() {
         ("rename", fleet.rename_device(&two, device.id, "Mine").await.unwrap_err()),
         ("revoke", fleet.revoke_device(&two, device.id).await.unwrap_err()),
         ("delete", fleet.delete_device(&two, device.id).await.unwrap_err()),
+        ("update", fleet.update_device(&two, device.id, bundle("nonsense")).await.unwrap_err()),
+        ("roll back", fleet.roll_back_device(&two, device.id, false).await.unwrap_err()),
+        ("reboot", fleet.reboot_device(&two, device.id, false).await.unwrap_err()),
+        ("reset", fleet.reset_device(&two, device.id, true).await.unwrap_err()),
+        ("updates", fleet.device_updates(&two, device.id, None).await.unwrap_err()),
+        ("log", fleet.device_log(&two, device.id, None).await.unwrap_err()),
         ("start", fleet.start_stream(&two, device.id, test_pattern()).await.unwrap_err()),
         ("borrow", fleet.start_stream(&two, own.id, borrowed).await.unwrap_err()),
         ("stop", fleet.stop_stream(&two, live.id).await.unwrap_err()),
@@ -148,6 +156,8 @@ async fn another_owners_things_look_exactly_like_nothing() {
     for (what, error) in refused {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{what}: {error}");
     }
+    let told = |message: &RelayMessage| !matches!(message, RelayMessage::StreamStart(_) | RelayMessage::AuthSession(_));
+    assert!(!device.commands().iter().any(told), "{:?}", device.commands());
     assert_eq!(fleet.stream(&one, live.id).await.unwrap().state, StreamState::Live);
 
     fleet.stop_stream(&one, live.id).await.unwrap();
@@ -178,10 +188,15 @@ async fn each_role_may_what_it_says_and_no_more() {
         forbidden(fleet.rename_device(actor, device.id, "New").await);
         forbidden(fleet.revoke_device(actor, device.id).await);
         forbidden(fleet.delete_device(actor, device.id).await);
+        forbidden(fleet.update_device(actor, device.id, bundle("1.4.0")).await);
+        forbidden(fleet.roll_back_device(actor, device.id, true).await);
+        forbidden(fleet.reboot_device(actor, device.id, true).await);
+        forbidden(fleet.reset_device(actor, device.id, true).await);
         forbidden(fleet.audit(actor, None).await.map(drop));
         forbidden(fleet.users(actor).await.map(drop));
         forbidden(fleet.add_user(actor, "x@one.example", &PASSWORD.into(), Role::Admin).await.map(drop));
     }
+    forbidden(fleet.device_log(&viewer, device.id, None).await.map(drop));
     forbidden(fleet.start_stream(&viewer, device.id, test_pattern()).await.map(drop));
     forbidden(fleet.create_destination(&viewer, destination("rtmp://1.1.1.1/live")).await.map(drop));
 

@@ -323,7 +323,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Deletes a device with its streams and timelines. False when the owner has no such device.
+    /// Deletes a device with its streams, their timelines and the history of its updates. False when the owner has no such device.
     ///
     /// # Errors
     /// When the database fails.

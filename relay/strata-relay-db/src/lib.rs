@@ -18,6 +18,7 @@ mod seal;
 mod sessions;
 mod stream_state;
 mod streams;
+mod updates;
 mod users;
 
 pub use audit::{AuditEntry, AuditRecord};
@@ -34,4 +35,5 @@ pub use streams::{
     ChosenDestination, Desired, NewStream, StreamChange, StreamConfig, StreamEnd, StreamEventRecord, StreamRecord,
     StreamSelection,
 };
+pub use updates::DeviceUpdateRecord;
 pub use users::{Credentials, NewUser, UserRecord};

@@ -5,7 +5,9 @@
 
 use jiff::{Timestamp, ToSpan};
 use secrecy::ExposeSecret;
-use strata_control::{AgentInfo, DeviceId, EncoderSettings, EndReason, OwnerId, Source, StreamId};
+use strata_control::{
+    AgentInfo, DeviceId, EncoderSettings, EndReason, OwnerId, SlotName, Source, StreamId, UpdateProgress, UpdateStep,
+};
 use strata_identity::KeyPair;
 use strata_relay_db::{
     AuditEntry, Database, DbError, DestinationId, DestinationValues, EnrolOutcome, Enrolment, KeyChange, NewDevice,
@@ -182,6 +184,65 @@ async fn nothing_of_another_owner_is_found_or_changed() {
     assert!(db.streams(two, all).await.unwrap().is_empty());
     assert_eq!(db.streams(bench.owner, all).await.unwrap().len(), 1);
     assert!(db.audit(two, None, 10).await.unwrap().is_empty());
+    db.begin_device_update(device, &told("1.1.0", UpdateStep::Waiting), Timestamp::now()).await.unwrap();
+    assert!(db.device_updates(two, device, 10).await.unwrap().is_empty());
+    assert_eq!(db.device_updates(bench.owner, device, 10).await.unwrap().len(), 1);
+}
+
+fn told(version: &str, step: UpdateStep) -> UpdateProgress {
+    UpdateProgress { version: version.to_owned(), slot: SlotName::B, percent: 7, step, error: None }
+}
+
+#[tokio::test]
+async fn the_history_of_updates_keeps_each_outcome_newest_first_and_goes_with_its_device() {
+    let bench = bench().await;
+    let (db, device, other) = (&bench.db, bench.device().await, DeviceId(Uuid::now_v7()));
+    assert_eq!(db.newest_device_update(device).await.unwrap(), None);
+    let (began, ended) = (Timestamp::from_second(1_000).unwrap(), Timestamp::from_second(1_060).unwrap());
+    db.begin_device_update(device, &told("1.1.0", UpdateStep::Downloading), began).await.unwrap();
+    let first = db.newest_device_update(device).await.unwrap().unwrap();
+    assert_eq!((first.step, first.slot, first.error.as_deref()), (UpdateStep::Downloading, SlotName::B, None));
+    let reason = "the encoder gave no frame within 60 s";
+    let back = UpdateProgress { error: Some(reason.to_owned()), ..told("1.1.0", UpdateStep::RolledBack) };
+    db.change_device_update(first.id, &back, ended).await.unwrap();
+    db.begin_device_update(device, &told("1.2.0", UpdateStep::Waiting), ended).await.unwrap();
+
+    let all = db.device_updates(bench.owner, device, 10).await.unwrap();
+    let short: Vec<(&str, UpdateStep)> = all.iter().map(|update| (update.version.as_str(), update.step)).collect();
+    assert_eq!(short, [("1.2.0", UpdateStep::Waiting), ("1.1.0", UpdateStep::RolledBack)]);
+    assert_eq!((all[1].started_at, all[1].changed_at, all[1].error.as_deref()), (began, ended, Some(reason)));
+    assert_eq!(db.device_updates(bench.owner, device, 1).await.unwrap().len(), 1);
+
+    db.begin_device_update(other, &told("1.1.0", UpdateStep::Waiting), began).await.unwrap();
+    assert_eq!(db.newest_device_update(other).await.unwrap(), None, "nobody's updates are not kept");
+    for number in 0..120 {
+        db.begin_device_update(device, &told(&format!("2.0.{number}"), UpdateStep::Good), ended).await.unwrap();
+    }
+    let kept = db.device_updates(bench.owner, device, 1_000).await.unwrap();
+    assert_eq!((kept.len(), kept[99].version.as_str()), (100, "2.0.20"));
+    assert!(db.delete_device(device, &entry(bench.owner, "device.delete")).await.unwrap());
+    assert_eq!(db.newest_device_update(device).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_gets_the_new_table_and_keeps_what_it_has() {
+    let bench = bench().await;
+    let device = bench.device().await;
+    bench.db.close().await;
+    // As it was before the second migration.
+    let path = bench.folder.path().join("relay.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for sql in ["DROP TABLE device_updates", "DELETE FROM _sqlx_migrations WHERE version = 2"] {
+        assert!(sqlx::query(sql).execute(&pool).await.is_ok(), "{sql}");
+    }
+    pool.close().await;
+
+    let db = open(&bench.folder, 1).await.unwrap();
+    assert!(db.device(bench.owner, device).await.unwrap().is_some());
+    db.begin_device_update(device, &told("1.1.0", UpdateStep::Good), Timestamp::now()).await.unwrap();
+    assert_eq!(db.device_updates(bench.owner, device, 10).await.unwrap().len(), 1);
+    db.close().await;
 }
 
 #[tokio::test]

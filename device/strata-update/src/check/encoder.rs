@@ -139,12 +139,7 @@ async fn start(program: &Path, config: &EncoderConfig, folder: &Path) -> Result<
     Ok(encoder)
 }
 
-async fn watch(
-    encoder: &mut Child,
-    receiver: &Receiver,
-    folder: &Path,
-    counted: &mut Counted,
-) -> Result<(), String> {
+async fn watch(encoder: &mut Child, receiver: &Receiver, folder: &Path, counted: &mut Counted) -> Result<(), String> {
     let mut scanner = Scanner::default();
     while !counted.is_enough() {
         tokio::select! {

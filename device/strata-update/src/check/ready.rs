@@ -9,15 +9,16 @@ use crate::network;
 /// Whether the agent is ready; what it does instead.
 pub(super) fn agent(state_file: &Path) -> Result<(), String> {
     match AgentFile::read(state_file) {
-        Some(agent) if agent.is_ready() => Ok(()),
-        Some(agent) => Err(format!("the agent is still starting up (state “{}”)", agent.state())),
-        None => Err(format!("the agent does not run (there is no {})", state_file.display())),
+        Ok(Some(agent)) if agent.is_ready() => Ok(()),
+        Ok(Some(agent)) => Err(format!("the agent is still starting up (state “{}”)", agent.state())),
+        Ok(None) => Err(format!("the agent does not run (there is no {})", state_file.display())),
+        Err(error) => Err(format!("what the agent does is not known ({error:#})")),
     }
 }
 
 /// Whether the relay is reached or the access point is up; what is there instead.
 pub(super) async fn relay(state_file: &Path, bus: &Bus) -> Result<(), String> {
-    if AgentFile::read(state_file).is_some_and(|agent| agent.is_connected()) {
+    if matches!(AgentFile::read(state_file), Ok(Some(agent)) if agent.is_connected()) {
         return Ok(());
     }
     match network::has_access_point(bus).await {

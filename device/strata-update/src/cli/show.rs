@@ -18,9 +18,12 @@ pub fn status(status: &Status) -> String {
     for each in &status.slots {
         line(slot(each));
     }
-    line(status.update.as_ref().map_or_else(|| "Update:  none so far".to_owned(), |update| {
-        format!("Update:  {}", progress(update))
-    }));
+    line(
+        status
+            .update
+            .as_ref()
+            .map_or_else(|| "Update:  none so far".to_owned(), |update| format!("Update:  {}", progress(update))),
+    );
     for problem in &status.problems {
         line(format!("Problem: {}", problem.message));
     }

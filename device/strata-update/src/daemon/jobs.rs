@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use strata_control::UpdateSchedule;
+use strata_control::{SlotName, UpdateSchedule};
 use strata_update_protocol::Install;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
@@ -29,21 +29,30 @@ const BUSY_LIMIT: Duration = Duration::from_secs(30 * 60);
 const REACH_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// Services get 90 s to stop (systemd's default); a reboot that takes longer does not come.
 const REBOOT_LIMIT: Duration = Duration::from_secs(180);
+/// Between two questions for the slots while RAUC does not answer, at most.
+const SLOTS_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Tries of marking slots; after that, U-Boot's counting has to do.
 const MARK_TRIES: u8 = 5;
 
 type Shared = Arc<Context>;
-type Reports = mpsc::Sender<Report>;
+
+/// Where a job's reports go.
+#[derive(Clone, Debug)]
+pub(super) struct Reports {
+    /// The order that the job belongs to.
+    pub(super) order: u32,
+    pub(super) sender: mpsc::Sender<(u32, Report)>,
+}
 
 async fn tell(reports: &Reports, report: Report) {
-    if reports.send(report).await.is_err() {
+    if reports.sender.send((reports.order, report)).await.is_err() {
         tracing::debug!("the daemon ends");
     }
 }
 
 /// From where nothing can wait: a handful of reports always fit.
 fn tell_now(reports: &Reports, report: Report) {
-    if let Err(error) = reports.try_send(report) {
+    if let Err(error) = reports.sender.try_send((reports.order, report)) {
         tracing::warn!("a report is lost: {error}");
     }
 }
@@ -93,7 +102,14 @@ async fn look_into(context: &Context, install: &Install, resumed: bool) -> Resul
             Ok(true) => {
                 return Err((None, "The device is online over a link where data costs money: connect it to another one, or allow metered links for this update.".to_owned()));
             }
-            Err(error) => return Err((None, format!("Whether data costs money is not known ({error:#}): allow metered links for this update, or try again."))),
+            Err(error) => {
+                return Err((
+                    None,
+                    format!(
+                        "Whether data costs money is not known ({error:#}): allow metered links for this update, or try again."
+                    ),
+                ));
+            }
         }
     }
     let bundle = inspect(context, source, resumed).await.map_err(|failure| (None, failure.sentence))?;
@@ -106,7 +122,8 @@ fn check_bundle(context: &Context, install: &Install, bundle: &Bundle) -> Result
     if bundle.compatible != *own {
         return Err(messages::wrong_compatible(&install.source, own, &bundle.compatible));
     }
-    floor::check(&bundle.version, &context.floor.now(), install.version.as_deref()).map_err(|error| error.to_string())?;
+    floor::check(&bundle.version, &context.floor.now(), install.version.as_deref())
+        .map_err(|error| error.to_string())?;
     match (&install.manifest_sha256, &bundle.manifest_sha256) {
         (Some(asked), found) if found.as_ref() != Some(asked) => Err(messages::other_build(&install.source)),
         _ => Ok(()),
@@ -166,8 +183,12 @@ async fn write(context: &Context, reports: &Reports, install: &Install) -> Resul
 
 /// Whether RAUC wrote another build into the slot than the one asked for: the file may have changed after it was
 /// looked into. RAUC's notes may be lost with the data partition; they count where they are.
-async fn is_other_build(rauc: &Rauc, hash: Option<&str>, slot: strata_control::SlotName) -> bool {
-    let (Some(hash), Ok(slots)) = (hash, rauc.slots().await) else { return false };
+async fn is_other_build(rauc: &Rauc, hash: Option<&str>, slot: SlotName) -> bool {
+    let Some(hash) = hash else { return false };
+    let slots = rauc.slots().await.unwrap_or_else(|failure| {
+        tracing::warn!("which build is in the slot is not known: {failure}");
+        vec![]
+    });
     let found = slots.iter().find(|seen| seen.name == slot).and_then(|seen| seen.manifest_sha256.as_deref());
     found.is_some_and(|found| found != hash)
 }
@@ -282,21 +303,23 @@ async fn mark_both(context: &Context, first: (Mark, Which), second: (Mark, Which
         };
         match marked.await {
             Ok(()) => return true,
-            Err(failure) => tracing::error!("{failure}"),
+            Err(failure) => tracing::error!("slots cannot be marked: {failure}"),
         }
         time::sleep(context.pace.retry).await;
     }
     false
 }
 
-/// Asks RAUC for the slots until it answers.
+/// Asks RAUC for the slots until it answers, more and more rarely.
 pub(super) async fn slots(context: Shared, reports: Reports) {
+    let mut pause = context.pace.retry;
     loop {
         let slots = async { Rauc::connect(&context.bus).await?.slots().await };
         match slots.await {
             Ok(slots) => return tell(&reports, Report::Slots(slots)).await,
-            Err(failure) => tracing::warn!("the slots are not known yet: {failure}"),
+            Err(failure) => tracing::debug!("the slots are not known yet: {failure}"),
         }
-        time::sleep(context.pace.retry).await;
+        time::sleep(pause).await;
+        pause = (pause * 2).min(SLOTS_PAUSE);
     }
 }

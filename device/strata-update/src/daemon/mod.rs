@@ -22,13 +22,13 @@ use crate::check::{Check, Step};
 use crate::config::Config;
 use crate::floor::Floor;
 use crate::image::{Boot, Image, other};
+use crate::notify;
 use crate::pace::Pace;
 use crate::problems::Problems;
 use crate::rauc::Slot;
 use crate::server::{Ask, Server, StatusLine};
 use crate::state::{Action, Event, Machine, State};
 use crate::store::{Persisted, Record, SlotNote, Store};
-use crate::notify;
 
 /// Requests that wait: each client has one at a time.
 const ASKS_WAITING: usize = 16;
@@ -100,7 +100,10 @@ struct Daemon {
     jobs: JoinSet<()>,
     /// The job that a newer order replaces.
     waiting: Option<AbortHandle>,
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<(u32, Report)>,
+    /// Counts orders: what a job of an earlier one still has to say of it no longer counts.
+    order: u32,
+    rebooting: bool,
     status: watch::Sender<StatusLine>,
 }
 
@@ -129,7 +132,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
                     tracing::debug!("a client did not wait for its answer");
                 }
             }
-            Some(report) = reported.recv() => daemon.report(report),
+            Some((order, report)) = reported.recv() => daemon.report(order, report),
             Some(ended) = daemon.jobs.join_next() => {
                 if let Err(error) = ended && error.is_panic() {
                     tracing::error!("a job failed: {error}");
@@ -153,7 +156,7 @@ async fn tick(interval: Option<&mut time::Interval>) {
 }
 
 impl Daemon {
-    fn new(setup: Setup, reports: mpsc::Sender<Report>, status: watch::Sender<StatusLine>) -> Self {
+    fn new(setup: Setup, reports: mpsc::Sender<(u32, Report)>, status: watch::Sender<StatusLine>) -> Self {
         let Setup { config, image, boot, bus, pace } = setup;
         let store = Store::new(&config.state_dir);
         let (persisted, damage) = store.load();
@@ -169,6 +172,8 @@ impl Daemon {
             jobs: JoinSet::new(),
             waiting: None,
             reports,
+            order: 0,
+            rebooting: false,
             status,
             context: Arc::new(Context { config, image, boot, bus, pace, floor, check }),
         }
@@ -255,7 +260,7 @@ impl Daemon {
 
     /// Begins an action; its job reports how it went.
     fn begin(&mut self, action: Action) {
-        let (context, reports) = (Arc::clone(&self.context), self.reports.clone());
+        let (context, reports) = self.for_job();
         let asked = self.persisted.update.as_ref().and_then(|update| update.asked.clone());
         match (action, asked) {
             (Action::Prepare, Some(install)) => {
@@ -299,14 +304,37 @@ impl Daemon {
     }
 
     fn reboot(&mut self) {
-        self.jobs.spawn(jobs::reboot(Arc::clone(&self.context), self.reports.clone()));
+        if !self.rebooting {
+            self.rebooting = true;
+            let (context, reports) = self.for_job();
+            self.jobs.spawn(jobs::reboot(context, reports));
+        }
     }
 
     fn refresh_slots(&mut self) {
-        self.jobs.spawn(jobs::slots(Arc::clone(&self.context), self.reports.clone()));
+        let (context, reports) = self.for_job();
+        self.jobs.spawn(jobs::slots(context, reports));
     }
 
-    fn report(&mut self, report: Report) {
+    fn for_job(&self) -> (Arc<Context>, jobs::Reports) {
+        (Arc::clone(&self.context), jobs::Reports { order: self.order, sender: self.reports.clone() })
+    }
+
+    /// A new order takes the place of the newest update.
+    fn new_order(&mut self, record: Record) {
+        self.order += 1;
+        self.percent = 0;
+        self.persisted.update = Some(record);
+    }
+
+    fn report(&mut self, order: u32, report: Report) {
+        let outlives_its_order = matches!(
+            report,
+            Report::Event(Event::Settled) | Report::Slots(_) | Report::Good | Report::NotGood(_) | Report::NoReboot(_)
+        );
+        if order != self.order && !outlives_its_order {
+            return tracing::debug!(?report, "of an order that a newer one replaced");
+        }
         match report {
             Report::Event(event) => {
                 self.apply(event, None);

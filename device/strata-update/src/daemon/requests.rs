@@ -51,10 +51,12 @@ impl Daemon {
             return Ok(());
         }
         if machine.is_busy() {
-            return Err(busy("Another update is under way: wait until it is done, `strata-update status` tells how far it is."));
+            return Err(busy(
+                "Another update is under way: wait until it is done, `strata-update status` tells how far it is.",
+            ));
         }
         let checked = check_order(&install);
-        self.persisted.update = Some(self.record(install));
+        self.new_order(self.record(install));
         if let Err(message) = checked {
             self.refuse_record(&message);
             return Err((RefusedCode::InvalidSettings, message));
@@ -121,7 +123,7 @@ impl Daemon {
         let version = slot.version.unwrap_or_default();
         floor::check(&version, &floor, None)
             .map_err(|_| failed(format!("The device cannot go back to slot {name}: its version {version} is older than {floor}, the oldest one that it may run.")))?;
-        self.persisted.update = Some(self.new_record(version));
+        self.new_order(self.new_record(version));
         self.apply(Event::RollbackAsked, None);
         self.still_begun()
     }
@@ -129,7 +131,9 @@ impl Daemon {
     fn ordered_reboot(&mut self, even_if_live: bool) -> Result<(), Refusal> {
         self.check_live(even_if_live)?;
         match self.machine().state {
-            State::Downloading => Err(busy("An update is being written: the reboot would break it off; wait until it is installed.")),
+            State::Downloading => {
+                Err(busy("An update is being written: the reboot would break it off; wait until it is installed."))
+            }
             State::Verifying => Err(busy("The new system checks itself: wait until it is done.")),
             State::Installed => {
                 self.apply(Event::RebootDue, None);
@@ -156,7 +160,9 @@ impl Daemon {
 
     fn check_live(&self, even_if_live: bool) -> Result<(), Refusal> {
         if !even_if_live && live_streams(&self.context.config.agent_state_file) > 0 {
-            return Err(busy("A stream is live, which this would end: stop it first, or order it all the same (--even-if-live)."));
+            return Err(busy(
+                "A stream is live, which this would end: stop it first, or order it all the same (--even-if-live).",
+            ));
         }
         Ok(())
     }
@@ -179,7 +185,9 @@ fn check_order(install: &Install) -> Result<(), String> {
     if let Some(hash) = manifest_sha256
         && (hash.len() != 64 || !hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')))
     {
-        return Err(format!("“{hash}” is no SHA-256: 64 hexadecimal digits in lower case are needed, as `rauc info` prints them."));
+        return Err(format!(
+            "“{hash}” is no SHA-256: 64 hexadecimal digits in lower case are needed, as `rauc info` prints them."
+        ));
     }
     Ok(())
 }

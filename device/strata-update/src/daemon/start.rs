@@ -42,12 +42,7 @@ impl Daemon {
         if matches!(before.state, State::Idle | State::Refused | State::Waiting) && on_target {
             let slot = other(self.context.boot.slot);
             let note = self.persisted.note(slot);
-            let left = Left {
-                slot,
-                version: note.version.as_deref(),
-                was_good: note.called_good,
-                verify_step: None,
-            };
+            let left = Left { slot, version: note.version.as_deref(), was_good: note.called_good, verify_step: None };
             let reason = reasons::fall_back(&self.context.boot, left);
             self.persisted.note_mut(slot).reason = Some(reason.clone());
             return (before.state == State::Waiting).then_some(reason);
@@ -79,9 +74,11 @@ impl Daemon {
     /// What is to be kept of the system in the slot that does not run.
     pub(super) fn rejection(&self) -> Rejection {
         let slot = other(self.context.boot.slot);
-        let update = self.persisted.update.as_ref().filter(|update| {
-            update.machine.state == State::RolledBack && update.target == slot
-        });
+        let update = self
+            .persisted
+            .update
+            .as_ref()
+            .filter(|update| update.machine.state == State::RolledBack && update.target == slot);
         let note = self.persisted.note(slot);
         let version = update.map(|update| update.version.clone()).or_else(|| note.version.clone());
         let reason = update.and_then(|update| update.reason.clone()).or_else(|| note.reason.clone());

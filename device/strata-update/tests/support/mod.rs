@@ -78,7 +78,8 @@ impl Device {
             fs::create_dir(path(name)).unwrap();
         }
         let journal = path("journalctl");
-        fs::write(&journal, "#!/bin/sh\ncase $1 in --list-boots) cat \"$0.boots\";; *) echo \"a line of $1\";; esac\n").unwrap();
+        fs::write(&journal, "#!/bin/sh\ncase $1 in --list-boots) cat \"$0.boots\";; *) echo \"a line of $1\";; esac\n")
+            .unwrap();
         fs::set_permissions(&journal, fs::Permissions::from_mode(0o755)).unwrap();
         let config = Config {
             run_dir: path("run"),
@@ -127,7 +128,8 @@ impl Device {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
         fs::remove_file(&self.config.agent_state_file).ok();
-        let boots: Vec<_> = (0..=self.boots).map(|number| serde_json::json!({ "boot_id": format!("b{number}") })).collect();
+        let boots: Vec<_> =
+            (0..=self.boots).map(|number| serde_json::json!({ "boot_id": format!("b{number}") })).collect();
         fs::write(self.path("journalctl.boots"), serde_json::to_string(&boots).unwrap()).unwrap();
         self.image.version = Version::parse(version).unwrap();
         self.world().booted = slot;
@@ -205,7 +207,9 @@ impl Device {
                 }
             }
         };
-        time::timeout(LIMIT, search).await.unwrap_or_else(|_| panic!("not so within the limit; the last status: {last:#?}"))
+        time::timeout(LIMIT, search)
+            .await
+            .unwrap_or_else(|_| panic!("not so within the limit; the last status: {last:#?}"))
     }
 
     /// Waits until the update is at this step.
@@ -221,24 +225,22 @@ impl Device {
     }
 
     pub async fn wait_mark(&self) {
-        time::timeout(LIMIT, async {
-            while !self.config.good_mark().exists() {
+        self.until(|| self.config.good_mark().exists()).await;
+    }
+
+    /// Waits until it is so.
+    pub async fn until(&self, so: impl Fn() -> bool) {
+        let wait = async {
+            while !so() {
                 time::sleep(Duration::from_millis(5)).await;
             }
-        })
-        .await
-        .expect("called good");
+        };
+        time::timeout(LIMIT, wait).await.expect("so within the limit");
     }
 
     /// Waits until logind was asked to reboot this often.
     pub async fn wait_reboots(&self, count: usize) {
-        time::timeout(LIMIT, async {
-            while self.world().reboots < count {
-                time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("a reboot");
+        self.until(|| self.world().reboots >= count).await;
     }
 
     /// An install that hung is over after all, as the world says.

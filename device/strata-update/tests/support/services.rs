@@ -107,7 +107,8 @@ fn owned(value: impl Into<Variant<'static>>) -> OwnedVariant {
 
 /// A variant within the variant, as GLib's `g_variant_dict_insert(…, "v", …)` makes it.
 fn nested(values: HashMap<&'static str, String>) -> OwnedVariant {
-    let inner: HashMap<&str, Variant<'_>> = values.into_iter().map(|(key, value)| (key, Variant::from(value))).collect();
+    let inner: HashMap<&str, Variant<'_>> =
+        values.into_iter().map(|(key, value)| (key, Variant::from(value))).collect();
     owned(Variant::Variant(Box::new(Variant::from(inner))))
 }
 
@@ -121,7 +122,9 @@ impl zbus::DBusError for RaucError {
     }
 
     fn name(&self) -> zbus::names::ErrorName<'_> {
-        zbus::names::ErrorName::from_static_str_unchecked("org.gtk.GDBus.UnmappedGError.Quark._g_2dio_2derror_2dquark.Code30")
+        zbus::names::ErrorName::from_static_str_unchecked(
+            "org.gtk.GDBus.UnmappedGError.Quark._g_2dio_2derror_2dquark.Code30",
+        )
     }
 
     fn description(&self) -> Option<&str> {
@@ -134,7 +137,11 @@ pub struct Installer(pub Arc<Mutex<World>>);
 impl Installer {
     fn idle(&self) -> Result<std::sync::MutexGuard<'_, World>, RaucError> {
         let world = self.0.lock().unwrap();
-        if world.operation == "idle" { Ok(world) } else { Err(RaucError("already processing a different method".into())) }
+        if world.operation == "idle" {
+            Ok(world)
+        } else {
+            Err(RaucError("already processing a different method".into()))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use strata_control::{
     CommandResult, DeviceMessage, DeviceStatus, DiagnoseResult, EndReason, ErrorCode, MessageId, ProtocolError,
-    RefusedCode, RelayMessage, RunningStream, StreamEnded, StreamEndedAck, StreamId, StreamStop,
+    RefusedCode, RelayMessage, RunningStream, StreamEnded, StreamEndedAck, StreamId, StreamStop, UpdateProgress,
 };
 use uuid::Uuid;
 
@@ -45,13 +45,15 @@ impl AgentConnection {
                 let result = CommandResult::Refused { code: RefusedCode::Unsupported, message: error.message };
                 self.answered(session, id, result);
             }
-            DeviceMessage::UpdateProgress(progress) => {
-                tracing::info!(device = session.name, version = progress.version, step = ?progress.step,
-                    percent = progress.percent, "update progress");
-            }
-            DeviceMessage::LogChunk(_) => {
-                // Nobody asks for log lines here, so nobody waits for them.
-                tracing::debug!(device = session.name, "log lines that nobody asked for");
+            DeviceMessage::UpdateProgress(progress) => self.update_progress(session, progress).await,
+            DeviceMessage::LogChunk(chunk) => {
+                let taken = match self.inner.devices.log_wanted(session.device, &chunk) {
+                    Some(waiting) => waiting.send(chunk).await.is_ok(),
+                    None => false,
+                };
+                if !taken {
+                    tracing::debug!(device = session.name, "log lines that nobody waits for");
+                }
             }
             // The caller has answered it.
             DeviceMessage::AuthLogin(_) => {
@@ -75,9 +77,23 @@ impl AgentConnection {
         {
             tracing::error!(%error, device = session.name, "cannot store a device's status");
         }
+        // Before anybody is told, so that whoever looks sees the history with it.
+        if let Some(update) = &status.update {
+            self.inner.note_update(session.device, &session.name, update).await;
+        }
+        self.tell_changed(session);
+        self.reconcile(session, &running).await;
+    }
+
+    async fn update_progress(&self, session: &Session, progress: UpdateProgress) {
+        self.inner.note_update(session.device, &session.name, &progress).await;
+        self.inner.devices.keep_update(session.device, progress);
+        self.tell_changed(session);
+    }
+
+    fn tell_changed(&self, session: &Session) {
         let event = FleetEvent::DeviceChanged { device_id: session.device, online: true };
         self.inner.events.tell(session.owner, event);
-        self.reconcile(session, &running).await;
     }
 
     /// Brings what runs together with what is desired.

@@ -5,4 +5,4 @@ mod handler;
 mod registry;
 
 pub use connection::{AgentConnection, AgentOutbox, Outgoing};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{LogAnswer, Registry};

@@ -263,7 +263,7 @@ impl Inner {
     }
 
     /// Tells a device and waits until it acknowledged: a command has succeeded when it was acknowledged.
-    async fn command(&self, device: DeviceId, name: &str, message: RelayMessage) -> Result<(), FleetError> {
+    pub(crate) async fn command(&self, device: DeviceId, name: &str, message: RelayMessage) -> Result<(), FleetError> {
         let offline = || FleetError::DeviceOffline { device: name.to_owned() };
         let answer = self.devices.command(device, message).map_err(|_| offline())?;
         let limit = self.config.timing.acknowledge;

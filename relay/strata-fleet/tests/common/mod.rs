@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use strata_control::{
     AgentInfo, AuthLogin, AuthLoginResponse, CommandResult, Credential, DeviceId, DeviceMessage, DeviceStatus,
-    ENROL_CONTEXT, EncoderState, Envelope, LOGIN_CONTEXT, MessageId, Refusal, RelayMessage, RunningStream, Sensitive,
-    Source, StreamId,
+    ENROL_CONTEXT, EncoderState, Envelope, LOGIN_CONTEXT, LogChunk, MessageId, Refusal, RefusedCode, RelayMessage,
+    RunningStream, Sensitive, Source, StreamId,
 };
 use strata_fleet::admin::{AddUser, add_user};
 use strata_fleet::{
     Actor, AgentConnection, AgentOutbox, EnrolmentToken, Fleet, FleetConfig, Outgoing, Role, StartStream, StreamFilter,
-    StreamState, StreamView,
+    StreamState, StreamView, UpdateDevice,
 };
 use strata_identity::KeyPair;
 use tempfile::TempDir;
@@ -170,6 +170,19 @@ pub struct Seen {
     pub running: Vec<StreamId>,
     pub commands: Vec<RelayMessage>,
     pub closed: Option<String>,
+    /// What it says to commands for itself (update, reboot …).
+    pub maintenance: Answers,
+    /// What it sends when it is asked for its log, after it said that it will.
+    pub log: Vec<LogChunk>,
+}
+
+/// How a device answers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Answers {
+    #[default]
+    Done,
+    Refuses(&'static str),
+    Nothing,
 }
 
 /// A device that obeys: it says that it runs what it was told to.
@@ -272,9 +285,9 @@ async fn talk(
     seen: Arc<Mutex<Seen>>,
 ) {
     loop {
-        let reply = tokio::select! {
+        let replies = tokio::select! {
             message = incoming.recv() => match message {
-                Some(message) => Some(message),
+                Some(message) => vec![message],
                 None => break,
             },
             outgoing = outbox.next() => match outgoing {
@@ -285,7 +298,7 @@ async fn talk(
                 }
             },
         };
-        if let Some((id, message)) = reply {
+        for (id, message) in replies {
             connection.receive(&frame(id, message)).await;
             connection.tick();
         }
@@ -293,7 +306,7 @@ async fn talk(
     connection.closed().await;
 }
 
-fn obey(text: &str, seen: &Mutex<Seen>) -> Option<(MessageId, DeviceMessage)> {
+fn obey(text: &str, seen: &Mutex<Seen>) -> Vec<(MessageId, DeviceMessage)> {
     let envelope = Envelope::<RelayMessage>::decode(text).unwrap();
     let mut seen = seen.lock().unwrap();
     seen.commands.push(envelope.message.clone());
@@ -310,9 +323,33 @@ fn obey(text: &str, seen: &Mutex<Seen>) -> Option<(MessageId, DeviceMessage)> {
         }
         RelayMessage::SourceSwitch(_) => DeviceMessage::SourceSwitchResponse(done),
         RelayMessage::ConfigUpdate(_) => DeviceMessage::ConfigUpdateResponse(done),
-        _ => return None,
+        message => {
+            let Some(reply) = maintain(&message, &seen.maintenance) else { return vec![] };
+            let mut replies = vec![(envelope.id, reply)];
+            if matches!(message, RelayMessage::LogRequest(_)) {
+                let chunks = seen.log.iter().map(|chunk| LogChunk { request_id: envelope.id, ..chunk.clone() });
+                replies.extend(chunks.map(|chunk| (new_id(), DeviceMessage::LogChunk(chunk))));
+            }
+            return replies;
+        }
     };
-    Some((envelope.id, reply))
+    vec![(envelope.id, reply)]
+}
+
+fn maintain(message: &RelayMessage, answers: &Answers) -> Option<DeviceMessage> {
+    let result = match answers {
+        Answers::Done => CommandResult::Done,
+        Answers::Refuses(why) => CommandResult::Refused { code: RefusedCode::Busy, message: (*why).to_owned() },
+        Answers::Nothing => return None,
+    };
+    match message {
+        RelayMessage::AgentUpdate(_) => Some(DeviceMessage::AgentUpdateResponse(result)),
+        RelayMessage::AgentRollback(_) => Some(DeviceMessage::AgentRollbackResponse(result)),
+        RelayMessage::DeviceReboot(_) => Some(DeviceMessage::DeviceRebootResponse(result)),
+        RelayMessage::DeviceReset(_) => Some(DeviceMessage::DeviceResetResponse(result)),
+        RelayMessage::LogRequest(_) => Some(DeviceMessage::LogRequestResponse(result)),
+        _ => None,
+    }
 }
 
 pub fn test_pattern() -> StartStream {
@@ -326,6 +363,12 @@ pub async fn reach(fleet: &Fleet, actor: &Actor, id: StreamId, state: StreamStat
         (view.state == state).then_some(view)
     })
     .await
+}
+
+/// An update to a version, as soon as the device is idle.
+pub fn bundle(version: &str) -> UpdateDevice {
+    let url = "https://updates.example/strata.raucb?signature=hidden";
+    serde_json::from_value(serde_json::json!({"bundle_url": url, "version": version})).unwrap()
 }
 
 /// A stream that is live.

@@ -57,6 +57,11 @@ routes! {
     "/devices/{id}/token" Owner { post: pages::device::token }
     "/devices/{id}/revoke" Owner { post: pages::device::revoke }
     "/devices/{id}/delete" Owner { post: pages::device::delete }
+    "/devices/{id}/update" Owner { post: pages::maintenance::update }
+    "/devices/{id}/rollback" Owner { post: pages::maintenance::roll_back }
+    "/devices/{id}/reboot" Owner { post: pages::maintenance::reboot }
+    "/devices/{id}/reset" Owner { post: pages::maintenance::reset }
+    "/devices/{id}/log" Owner { post: pages::maintenance::log }
     "/devices/{id}/live" Owner { get: pages::go_live::form, post: pages::go_live::submit }
     "/streams" Owner { get: pages::stream::list }
     "/streams/{id}" Owner { get: pages::stream::show }
@@ -77,6 +82,12 @@ routes! {
     "/api/devices/{id}/stats" Owner { get: api::devices::stats }
     "/api/devices/{id}/token" Owner { post: api::devices::token }
     "/api/devices/{id}/revoke" Owner { post: api::devices::revoke }
+    "/api/devices/{id}/update" Owner { post: api::maintenance::update }
+    "/api/devices/{id}/updates" Owner { get: api::maintenance::updates }
+    "/api/devices/{id}/rollback" Owner { post: api::maintenance::roll_back }
+    "/api/devices/{id}/reboot" Owner { post: api::maintenance::reboot }
+    "/api/devices/{id}/reset" Owner { post: api::maintenance::reset }
+    "/api/devices/{id}/logs" Owner { post: api::maintenance::logs }
     "/api/devices/{id}/stream/start" Owner { post: api::devices::start }
     "/api/devices/{id}/stream/stop" Owner { post: api::devices::stop }
     "/api/streams" Owner { get: api::streams::list }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{Browser, Site};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use strata_control::{DeviceMessage, DeviceStatus};
+use strata_control::{DeviceMessage, DeviceStatus, SlotName, UpdateProgress, UpdateStep};
 use strata_fleet::Role;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -103,6 +103,33 @@ async fn a_page_gets_its_parts_and_a_program_gets_objects() {
     let told = hear(&mut program, |message| message["device"]["status"]["uptime_s"] == 77).await;
     assert_eq!(told["topic"], format!("device:{device}"));
     assert!(told["now_ms"].as_i64().is_some_and(|now| now > 1_700_000_000_000));
+}
+
+#[tokio::test]
+async fn an_updates_progress_moves_on_the_pages_that_show_it() {
+    let site = Site::start().await;
+    let kim = site.person("kim@example.org", Role::Viewer, "Club").await;
+    site.user("ada@example.org", Role::Admin, "Club").await;
+    let (device, mut agent) = site.online_device(&site.actor("ada@example.org").await, "Van 2").await;
+    let mut page = open(&kim, &[]).await.unwrap();
+    say(&mut page, json!({ "subscribe": [format!("device:{device}"), "fleet"], "as": "page" })).await;
+    hear(&mut page, |message| message["html"]["device-system"].is_string()).await;
+    for (percent, step) in [(12, UpdateStep::Downloading), (71, UpdateStep::Downloading), (100, UpdateStep::Verifying)]
+    {
+        let progress = UpdateProgress { version: "1.4.0".into(), slot: SlotName::B, percent, step, error: None };
+        agent.say(DeviceMessage::UpdateProgress(progress)).await;
+        let bar = format!(r#"<progress max="100" value="{percent}""#);
+        let holds = |message: &Value, part: &str, words: &str| {
+            message["html"][part].as_str().is_some_and(|html| html.contains(words))
+        };
+        let (mut on_page, mut in_fleet) = (false, false);
+        let mark = if step == UpdateStep::Downloading { format!("Updating, {percent} %") } else { "Updating<".into() };
+        while !(on_page && in_fleet) {
+            let message = hear(&mut page, |message| message["html"].is_object()).await;
+            on_page |= holds(&message, "device-system", &bar);
+            in_fleet |= holds(&message, "fleet-devices", &mark);
+        }
+    }
 }
 
 #[tokio::test]

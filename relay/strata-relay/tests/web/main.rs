@@ -4,6 +4,7 @@
 mod api;
 mod go_live;
 mod live;
+mod maintenance;
 mod owners;
 mod play;
 mod session;

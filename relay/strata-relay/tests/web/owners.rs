@@ -32,6 +32,7 @@ async fn ask(browser: &mut Browser, method: &str, path: &str, csrf: &str) -> Ans
             (_, path) if path.ends_with("/start") || path.ends_with("/source") => {
                 r#"{"source":{"kind":"test_pattern"}}"#
             }
+            (_, path) if path.ends_with("/update") => r#"{"bundle_url":"https://a.example/b","version":"1.4.0"}"#,
             (_, path) if path.contains("destinations") => r#"{"name":"x","url":"rtmps://127.0.0.1/live"}"#,
             _ => "{}",
         };
@@ -71,7 +72,7 @@ async fn no_route_shows_or_changes_another_owners_things() {
             assert_eq!((answer.status, &answer.body), (unknown.status, &unknown.body), "{method} {owned_path}");
         }
     }
-    assert!(with_id >= 25, "only {with_id} routes take an identifier");
+    assert!(with_id >= 36, "only {with_id} routes take an identifier");
 
     let device = site.fleet.device(&kims, owned.device).await.unwrap();
     assert!(device.enrolled && device.revoked_at.is_none() && device.name == "Truck 7");
@@ -118,6 +119,13 @@ async fn roles_are_held_on_every_page() {
     assert_eq!(operator.get(&format!("/devices/{device}/live")).await.status, 200);
     assert_eq!(operator.post(&format!("/devices/{device}/delete"), &[]).await.status, 403);
     assert_eq!(operator.post("/devices", &[("name", "Mine")]).await.status, 403);
+    let bundle = [("bundle_url", "https://a.example/b"), ("version", "1.4.0")];
+    for deed in ["update", "rollback", "reboot", "reset"] {
+        assert_eq!(operator.post(&format!("/devices/{device}/{deed}"), &bundle).await.status, 403, "{deed}");
+    }
+    let page = operator.get(&format!("/devices/{device}")).await;
+    assert!(page.body.contains("Download the log") && !page.body.contains("Reboot"), "{}", page.body);
+    assert_eq!(viewer.post(&format!("/devices/{device}/log"), &[]).await.status, 403);
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ impl Site {
         let token = token.token.expose_secret().to_owned();
         let key = KeyPair::generate();
         let (connection, outbox) = self.fleet.accept_agent(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let mut agent = Agent { connection, _outbox: outbox };
+        let mut agent = Agent { connection, outbox };
         let login = AuthLogin {
             credential: Credential::EnrolmentToken {
                 token: Sensitive::new(token.clone()),
@@ -137,7 +137,7 @@ pub(crate) struct Belongings {
 /// A device's end of its connection.
 pub(crate) struct Agent {
     pub(crate) connection: AgentConnection,
-    _outbox: AgentOutbox,
+    pub(crate) outbox: AgentOutbox,
 }
 
 impl Agent {

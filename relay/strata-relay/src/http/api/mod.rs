@@ -3,6 +3,7 @@
 pub(super) mod auth;
 pub(super) mod destinations;
 pub(super) mod devices;
+pub(super) mod maintenance;
 pub(super) mod monitor;
 pub(super) mod openapi;
 pub(super) mod streams;

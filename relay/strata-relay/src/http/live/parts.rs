@@ -7,6 +7,7 @@ use askama::Template;
 use crate::http::view::device::{Device, FleetList};
 use crate::http::view::go_live::SourceGroup;
 use crate::http::view::stream::{Stream, StreamRow};
+use crate::http::view::system::UpdateRow;
 
 /// The inner HTML of each element.
 pub(super) type Parts = BTreeMap<&'static str, String>;
@@ -23,6 +24,7 @@ part!(FleetSum, "_fleet_sum.html", { fleet: &'a FleetList });
 part!(FleetDevices, "_fleet_devices.html", { fleet: &'a FleetList });
 part!(DeviceHead, "_device_head.html", { device: &'a Device });
 part!(DeviceNow, "_device_now.html", { device: &'a Device });
+part!(DeviceSystem, "_device_system.html", { device: &'a Device, updates: &'a [UpdateRow] });
 part!(DeviceStatus, "_device_status.html", { device: &'a Device });
 part!(StreamsTable, "_streams_table.html", { streams: &'a [StreamRow], with_device: bool });
 part!(StreamHead, "_stream_head.html", { stream: &'a Stream });
@@ -43,11 +45,12 @@ pub(super) fn fleet(fleet: &FleetList) -> askama::Result<Parts> {
     Ok(Parts::from([("fleet-sum", FleetSum { fleet }.render()?), ("fleet-devices", FleetDevices { fleet }.render()?)]))
 }
 
-pub(super) fn device(device: &Device, streams: &[StreamRow]) -> askama::Result<Parts> {
+pub(super) fn device(device: &Device, updates: &[UpdateRow], streams: &[StreamRow]) -> askama::Result<Parts> {
     Ok(Parts::from([
         ("device-head", DeviceHead { device }.render()?),
         ("device-now", DeviceNow { device }.render()?),
         ("device-status", DeviceStatus { device }.render()?),
+        ("device-system", DeviceSystem { device, updates }.render()?),
         ("device-streams", StreamsTable { streams, with_device: false }.render()?),
     ]))
 }

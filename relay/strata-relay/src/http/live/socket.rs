@@ -23,6 +23,7 @@ use crate::http::error::Refusal;
 use crate::http::view::device::{Device, FleetList, inputs};
 use crate::http::view::go_live::sources;
 use crate::http::view::stream::{Given, Stream, StreamRow};
+use crate::http::view::system::UpdateRow;
 
 /// The largest message that a client sends: a subscription to [`MAX_TOPICS`] topics has room in it.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
@@ -34,6 +35,8 @@ const SETTLE: Duration = Duration::from_millis(80);
 const SESSION_CHECK: Duration = Duration::from_secs(10);
 /// How many streams a device's page lists.
 pub(in crate::http) const LISTED_STREAMS: u32 = 20;
+/// How many updates a device's page lists.
+pub(in crate::http) const LISTED_UPDATES: u32 = 10;
 
 const CLOSE_NOT_UNDERSTOOD: u16 = 4400;
 const CLOSE_SESSION_OVER: u16 = 4401;
@@ -249,7 +252,9 @@ impl Connection {
         let current = streams.iter().find(|stream| Some(stream.id) == device.live_stream);
         let view = Device::new(&device, current, actor.role, now);
         let rows: Vec<StreamRow> = streams.iter().map(|stream| StreamRow::new(stream, inputs(&device), now)).collect();
-        html(watched, parts::device(&view, &rows))
+        let updates = self.state.fleet.device_updates(actor, id, Some(LISTED_UPDATES)).await?;
+        let updates: Vec<UpdateRow> = updates.iter().map(UpdateRow::new).collect();
+        html(watched, parts::device(&view, &updates, &rows))
     }
 
     async fn describe_stream(&self, id: StreamId, watched: &mut Watched) -> Result<Value, Refusal> {

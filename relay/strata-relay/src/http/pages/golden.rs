@@ -1,12 +1,13 @@
 //! The pages as they are sent, for a few states, held in golden files. `cargo insta review` shows what a change does.
 
 use askama::Template;
-use strata_fleet::{DeviceView, Role, StreamState, StreamView};
+use strata_fleet::{DeviceUpdateView, DeviceView, Role, StreamState, StreamView};
 use strata_web::Page;
 
 use super::device::DevicePage;
 use super::fleet::FleetPage;
 use super::go_live::GoLivePage;
+use super::maintenance::Forms;
 use super::stream::{StreamPage, StreamsPage};
 use super::{Section, frame};
 use crate::http::caller::{Caller, Proof};
@@ -15,6 +16,7 @@ use crate::http::view::device::{Device, FleetList, inputs};
 use crate::http::view::go_live::{GoLiveForm, read, sources};
 use crate::http::view::samples;
 use crate::http::view::stream::{Given, Player, Stream, StreamRow};
+use crate::http::view::system::UpdateRow;
 
 fn page(section: Section, title: &str) -> Page {
     let caller = Caller { actor: samples::actor(), proof: Proof::Cookie("session".into()) };
@@ -71,25 +73,60 @@ fn a_failed_stream() {
     insta::assert_snapshot!(stream_page(&samples::failed_stream()));
 }
 
-#[test]
-fn an_idle_device() {
-    let device = samples::device();
-    let rows = [StreamRow::new(&samples::failed_stream(), inputs(&device), samples::now())];
+fn device_page(device: &DeviceView, updates: &[DeviceUpdateView]) -> String {
+    let rows = [StreamRow::new(&samples::failed_stream(), inputs(device), samples::now())];
     let html = DevicePage {
         page: page(Section::Fleet, "Device"),
-        device: Device::new(&device, None, Role::Admin, samples::now()),
+        device: Device::new(device, None, Role::Admin, samples::now()),
         enrolment: None,
         streams: rows.into(),
         with_device: false,
         may_admin: true,
+        updates: updates.iter().map(UpdateRow::new).collect(),
+        forms: Forms::default(),
     };
-    insta::assert_snapshot!(steady(&html.render().unwrap()));
+    steady(&html.render().unwrap())
+}
+
+/// The part of a page between two texts that it holds.
+fn between<'a>(html: &'a str, from: &str, to: &str) -> &'a str {
+    let (_, rest) = html.split_once(from).unwrap();
+    rest.split_once(to).unwrap().0
+}
+
+#[test]
+fn an_idle_device() {
+    insta::assert_snapshot!(device_page(&samples::device(), &[]));
+}
+
+#[test]
+fn a_device_whose_update_was_rolled_back() {
+    let html = device_page(&samples::troubled_device(), &samples::updates());
+    let now = between(&html, "<div id=\"device-now\"", "<div id=\"device-status\"");
+    let system = between(&html, "<div id=\"device-system\"", "<h2>Streams</h2>");
+    insta::assert_snapshot!(format!("{now}\n…\n{system}"));
+}
+
+#[test]
+fn a_device_that_is_being_updated() {
+    let html = device_page(&samples::updating_device(), &[]);
+    assert!(html.contains("Updating, 43 %"));
+    insta::assert_snapshot!(between(&html, "<div class=\"update\">", "</div>\n  <div class=\"scroll\">"));
 }
 
 #[test]
 fn a_fleet_with_a_live_and_an_offline_device() {
     let stream = samples::live_stream();
     insta::assert_snapshot!(fleet_page(&[live_device(&stream), samples::offline_device()], &[stream]));
+}
+
+#[test]
+fn a_device_that_needs_somebody_is_marked_in_the_fleet() {
+    let html = fleet_page(&[samples::troubled_device(), samples::device()], &[]);
+    assert!(html.contains("2 devices, 2 online, 0 live, 1 to look at"), "{html}");
+    for words in ["Problem</span>", "Update rolled back</span>", "The data partition is full", "no &#60;frame&#62;"] {
+        assert_eq!(html.matches(words).count(), 1, "{words}: {html}");
+    }
 }
 
 fn go_live(fields: Option<&[(&str, &str)]>) -> String {
@@ -154,6 +191,8 @@ fn a_test_pattern_is_said_loudly_wherever_it_shows() {
         streams: Vec::new(),
         with_device: false,
         may_admin: false,
+        updates: Vec::new(),
+        forms: Forms::default(),
     };
     let pages = [
         fleet_page(std::slice::from_ref(&device), std::slice::from_ref(&stream)),

@@ -7,6 +7,7 @@ pub(super) mod go_live;
 #[cfg(test)]
 mod golden;
 pub(super) mod login;
+pub(super) mod maintenance;
 pub(super) mod stream;
 pub(super) mod users;
 

@@ -1,11 +1,12 @@
 //! A device in words: one sentence, badges, and what it last said of itself.
 
 use jiff::Timestamp;
-use strata_control::{DeviceStatus, Interface, InterfaceKind, InterfaceState, MediaInput, SlotName, Usage};
+use strata_control::{DeviceStatus, Interface, InterfaceKind, InterfaceState, MediaInput, Usage};
 use strata_fleet::{DeviceView, Role, StreamState, StreamView};
 use strata_web::format;
 
-use super::{Badge, Fact, Seen, minute, span_between, words};
+use super::system::{self, System, Trouble};
+use super::{Badge, Seen, minute, span_between, words};
 
 /// A device as fleet, device and go-live pages show it.
 pub(in crate::http) struct Device {
@@ -22,7 +23,10 @@ pub(in crate::http) struct Device {
     pub(in crate::http) may_go_live: bool,
     pub(in crate::http) may_operate: bool,
     pub(in crate::http) revocable: bool,
-    pub(in crate::http) software: Vec<Fact>,
+    pub(in crate::http) troubles: Vec<Trouble>,
+    pub(in crate::http) system: System,
+    /// Whether it has slots to update, or had when it last logged in.
+    pub(in crate::http) has_image: bool,
     pub(in crate::http) status: Option<Status>,
 }
 
@@ -31,6 +35,8 @@ pub(in crate::http) struct FleetList {
     pub(in crate::http) devices: Vec<Device>,
     pub(in crate::http) online: usize,
     pub(in crate::http) live: usize,
+    /// Those that somebody has to look at.
+    pub(in crate::http) troubled: usize,
 }
 
 /// What the device last said of itself.
@@ -44,7 +50,6 @@ pub(in crate::http) struct Status {
     pub(in crate::http) memory: Share,
     pub(in crate::http) disk: Share,
     pub(in crate::http) uptime: String,
-    pub(in crate::http) slots: Vec<Badge>,
 }
 
 pub(in crate::http) struct InterfaceRow {
@@ -80,8 +85,11 @@ impl FleetList {
     /// `streams` are those that are not over.
     pub(in crate::http) fn new(devices: &[DeviceView], streams: &[StreamView], role: Role, now: Timestamp) -> Self {
         let stream_of = |device: &DeviceView| streams.iter().find(|stream| Some(stream.id) == device.live_stream);
+        let shown: Vec<Device> =
+            devices.iter().map(|device| Device::new(device, stream_of(device), role, now)).collect();
         Self {
-            devices: devices.iter().map(|device| Device::new(device, stream_of(device), role, now)).collect(),
+            troubled: shown.iter().filter(|device| !device.troubles.is_empty()).count(),
+            devices: shown,
             online: devices.iter().filter(|device| device.online).count(),
             live: streams.iter().filter(|stream| stream.state == StreamState::Live).count(),
         }
@@ -95,6 +103,7 @@ impl Device {
         let mut badges: Vec<Badge> = stream.map(words::stream_state).into_iter().collect();
         badges.extend(test_pattern.then(Badge::test_pattern));
         badges.extend(device.simulated.then(Badge::simulated));
+        badges.extend(system::badges(device.status.as_ref()));
         Self {
             id: device.id.to_string(),
             name: device.name.clone(),
@@ -109,7 +118,9 @@ impl Device {
             may_go_live: role >= Role::Operator && device.online && stream.is_none(),
             may_operate: role >= Role::Operator,
             revocable: device.enrolled && device.revoked_at.is_none(),
-            software: software(device),
+            troubles: system::troubles(device.status.as_ref()),
+            system: System::new(device),
+            has_image: has_image(device),
             status: device.status.as_ref().zip(device.status_at).map(|(status, at)| Status::new(status, at, now)),
         }
     }
@@ -213,15 +224,9 @@ pub(in crate::http) fn inputs(device: &DeviceView) -> &[MediaInput] {
     device.status.as_ref().map_or(&[], |status| &status.media_inputs)
 }
 
-fn software(device: &DeviceView) -> Vec<Fact> {
-    let Some(agent) = &device.agent else { return Vec::new() };
-    let mut facts = vec![
-        Fact::new("Agent", agent.agent_version.clone()),
-        Fact::new("Host name", agent.hostname.clone()),
-        Fact::new("Processor type", agent.arch.clone()),
-    ];
-    facts.extend(agent.image_version.clone().map(|version| Fact::new("Image", version)));
-    facts
+fn has_image(device: &DeviceView) -> bool {
+    let slots = device.status.as_ref().is_some_and(|status| !status.slots.is_empty());
+    slots || device.agent.as_ref().is_some_and(|agent| agent.image_version.is_some())
 }
 
 impl Status {
@@ -247,20 +252,8 @@ impl Status {
             memory: Share::new(status.memory),
             disk: Share::new(status.disk),
             uptime: format::span(status.uptime_s),
-            slots: status.slots.iter().map(slot).collect(),
         }
     }
-}
-
-fn slot(slot: &strata_control::SlotStatus) -> Badge {
-    let name = match slot.name {
-        SlotName::A => "A",
-        SlotName::B => "B",
-    };
-    let (kind, state) = words::slot_state(slot.state);
-    let version = slot.version.as_deref().unwrap_or("empty");
-    let booted = if slot.booted { ", running" } else { "" };
-    Badge::new(kind, format!("Slot {name}: {version}, {state}{booted}"))
 }
 
 impl Share {

@@ -6,6 +6,7 @@ pub(super) mod go_live;
 pub(super) mod samples;
 pub(super) mod stream;
 pub(super) mod stream_parts;
+pub(super) mod system;
 pub(super) mod words;
 
 use jiff::Timestamp;

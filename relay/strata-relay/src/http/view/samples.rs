@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use strata_control::{
-    AgentInfo, DeviceId, DeviceStatus, EncoderSettings, EncoderState, EncoderStats, EndReason, FrameRate, Interface,
-    InterfaceKind, InterfaceState, LinkState, LinkStats, MediaFormat, MediaInput, MediaInputKind, MediaInputStatus,
-    ReceiverTruth, SavedMedia, SlotName, SlotState, SlotStatus, Source, StreamId, StreamStats, Usage, VideoCodec,
+    AgentInfo, DeviceId, DeviceProblem, DeviceProblemKind, DeviceStatus, EncoderSettings, EncoderState, EncoderStats,
+    EndReason, FrameRate, Interface, InterfaceKind, InterfaceState, LinkState, LinkStats, MediaFormat, MediaInput,
+    MediaInputKind, MediaInputStatus, ReceiverTruth, SavedMedia, SlotName, SlotState, SlotStatus, Source, StreamId,
+    StreamStats, UpdateProgress, UpdateStep, Usage, VideoCodec,
 };
 use strata_fleet::{
-    Actor, Aged, DestinationId, DeviceView, LiveNumbers, Role, StreamDestination, StreamEventView, StreamState,
-    StreamView, UserId,
+    Actor, Aged, DestinationId, DeviceUpdateView, DeviceView, LiveNumbers, Role, StreamDestination, StreamEventView,
+    StreamState, StreamView, UserId,
 };
 use strata_worker_protocol::{DestinationState, DestinationStats, WorkerLinkStats, WorkerStats};
 use uuid::Uuid;
@@ -133,6 +134,61 @@ pub(in crate::http) fn device() -> DeviceView {
         status_at: Some(before(4)),
         live_stream: None,
     }
+}
+
+const ROLLED_BACK: &str = "slot B was left again: the encoder gave no <frame> within 60 s";
+
+/// Half-way into an update.
+pub(in crate::http) fn updating_device() -> DeviceView {
+    let update = UpdateProgress {
+        version: "0.4.0".into(),
+        slot: SlotName::B,
+        percent: 43,
+        step: UpdateStep::Downloading,
+        error: None,
+    };
+    DeviceView { status: Some(DeviceStatus { update: Some(update), ..status() }), ..device() }
+}
+
+/// Back on its former slot after an update, and short of room.
+pub(in crate::http) fn troubled_device() -> DeviceView {
+    let update = UpdateProgress {
+        version: "0.4.0".into(),
+        slot: SlotName::B,
+        percent: 100,
+        step: UpdateStep::RolledBack,
+        error: Some(ROLLED_BACK.into()),
+    };
+    let problem = DeviceProblem {
+        kind: DeviceProblemKind::Data,
+        message: "the data partition is full: delete recordings, or nothing is recorded any more".into(),
+    };
+    let mut status = DeviceStatus { update: Some(update), problems: vec![problem], ..status() };
+    let bad = SlotStatus {
+        state: SlotState::Bad,
+        reason: Some(ROLLED_BACK.into()),
+        version: Some("0.4.0".into()),
+        ..status.slots[1].clone()
+    };
+    status.slots[1] = bad;
+    DeviceView { status: Some(status), ..device() }
+}
+
+/// The history behind it, newest first.
+pub(in crate::http) fn updates() -> Vec<DeviceUpdateView> {
+    let update = |version: &str, slot, step, error: Option<&str>, began: i64| DeviceUpdateView {
+        version: version.into(),
+        slot,
+        step,
+        error: error.map(Into::into),
+        started_at: before(began),
+        changed_at: before(began - 180),
+    };
+    vec![
+        update("0.4.0", SlotName::B, UpdateStep::RolledBack, Some(ROLLED_BACK), 3_600),
+        update("0.4.0", SlotName::B, UpdateStep::Refused, Some("the bundle's signature is of nobody we know"), 7_200),
+        update("0.3.1", SlotName::A, UpdateStep::Good, None, 900_000),
+    ]
 }
 
 /// Not heard for an hour.

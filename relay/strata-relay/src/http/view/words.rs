@@ -2,6 +2,7 @@
 
 use strata_control::{
     EncoderState, EndReason, InterfaceKind, InterfaceState, LinkState, MediaInput, MediaInputStatus, SlotState, Source,
+    UpdateStep,
 };
 use strata_fleet::{StreamState, StreamView};
 
@@ -95,12 +96,26 @@ pub(in crate::http) fn input_status(status: MediaInputStatus) -> Badge {
     }
 }
 
-pub(in crate::http) fn slot_state(state: SlotState) -> (&'static str, &'static str) {
+pub(in crate::http) fn slot_state(state: SlotState) -> Badge {
     match state {
-        SlotState::Good => ("good", "good"),
-        SlotState::Bad => ("bad", "bad"),
-        SlotState::Untested => ("warn", "untested"),
-        SlotState::Other => ("", "unknown"),
+        SlotState::Good => Badge::new("good", "good"),
+        SlotState::Bad => Badge::new("bad", "bad"),
+        SlotState::Untested => Badge::new("", "not tried yet"),
+        SlotState::Other => Badge::new("", "unknown"),
+    }
+}
+
+pub(in crate::http) fn update_step(step: UpdateStep) -> Badge {
+    match step {
+        UpdateStep::Waiting => Badge::new("busy", "waits until it may begin"),
+        UpdateStep::Downloading => Badge::new("busy", "on its way into the slot"),
+        UpdateStep::Installed => Badge::new("busy", "in the slot"),
+        UpdateStep::RebootPending => Badge::new("busy", "waits for the reboot"),
+        UpdateStep::Verifying => Badge::new("busy", "the new system checks itself"),
+        UpdateStep::Good => Badge::new("good", "good"),
+        UpdateStep::RolledBack => Badge::new("warn", "rolled back"),
+        UpdateStep::Refused => Badge::new("warn", "refused"),
+        UpdateStep::Other => Badge::new("", "unknown"),
     }
 }
 
