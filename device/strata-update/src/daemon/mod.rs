@@ -2,7 +2,7 @@
 //!
 //! Owns the order in which things happen: the new state is on the disk, then its
 //! actions begin. Does not own what follows from an event ([`crate::state`]), how
-//! an action is done ([`jobs`]) or what a request needs ([`requests`]).
+//! an action is done (`jobs`) or what a request needs (`requests`).
 
 mod jobs;
 mod requests;
