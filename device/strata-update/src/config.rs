@@ -79,6 +79,8 @@ pub struct Config {
     pub agent_state_file: PathBuf,
     /// What `strata-data` found wrong.
     pub data_problems_file: PathBuf,
+    /// What `strata-settings` wrote for this daemon.
+    pub settings_file: PathBuf,
     /// What this image is.
     pub image_file: PathBuf,
     /// The encoder, for the check.
@@ -102,6 +104,7 @@ impl Default for Config {
             rejected_dir: "/data/update/rejected".into(),
             agent_state_file: "/run/strata/state.json".into(),
             data_problems_file: "/run/strata-data/problems.json".into(),
+            settings_file: "/run/strata-settings/update.json".into(),
             image_file: "/usr/lib/strata/image.toml".into(),
             encoder_program: "/usr/bin/strata-encoder".into(),
             journal_program: "/usr/bin/journalctl".into(),
@@ -140,6 +143,7 @@ impl Config {
             ("rejected_dir", &self.rejected_dir),
             ("agent_state_file", &self.agent_state_file),
             ("data_problems_file", &self.data_problems_file),
+            ("settings_file", &self.settings_file),
             ("image_file", &self.image_file),
             ("encoder_program", &self.encoder_program),
             ("journal_program", &self.journal_program),

@@ -31,5 +31,6 @@ pub mod rauc;
 pub mod reasons;
 pub mod schedule;
 pub mod server;
+pub mod settings;
 pub mod state;
 pub mod store;

@@ -21,7 +21,7 @@ use crate::messages::{self, Failure, FailureKind};
 use crate::rauc::{Bundle, Mark, Rauc, Which};
 use crate::schedule::{Hold, hold};
 use crate::state::Event;
-use crate::{floor, network, power};
+use crate::{floor, network, power, settings};
 
 /// How long RAUC may be busy with what an earlier daemon ordered.
 const BUSY_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -96,11 +96,11 @@ async fn wait_for(context: &Context, mut look: impl FnMut() -> Option<Hold>) {
 /// The checks in their order; a refusal with the bundle's version, where that is known.
 async fn look_into(context: &Context, install: &Install, resumed: bool) -> Result<Bundle, (Option<String>, String)> {
     let source = &install.source;
-    if messages::is_remote(source) && !install.over_metered {
+    if messages::is_remote(source) && !install.over_metered && !settings::over_metered(&context.config.settings_file) {
         match network::is_metered(&context.bus).await {
             Ok(false) => {}
             Ok(true) => {
-                return Err((None, "The device is online over a link where data costs money: connect it to another one, or allow metered links for this update.".to_owned()));
+                return Err((None, "The device is online over a link where data costs money: connect it to another one, or allow metered links, for this update or by the setting update.over_metered.".to_owned()));
             }
             Err(error) => {
                 return Err((

@@ -88,6 +88,7 @@ impl Device {
             rejected_dir: path("data/rejected"),
             agent_state_file: path("agent/state.json"),
             data_problems_file: path("data/problems.json"),
+            settings_file: path("settings/update.json"),
             image_file: path("image.toml"),
             encoder_program: "/nonexistent/strata-encoder".into(),
             journal_program: journal,
