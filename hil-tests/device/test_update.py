@@ -46,8 +46,11 @@ def test_an_update_waits_for_the_stream_and_keeps_what_is_the_users(
     device.find_shell()
     assert (device.version(), device.slot()) == (bundle.version, "B" if slot == "A" else "A")
     assert device.version() != first
-    assert Kept.of(device) == before
+    now = Kept.of(device)
+    assert (now.key, now.media) == (before.key, before.media)
     assert device.check("hostname").strip() == "hil-device"
+    # A setting that only the newer image has.
+    device.check(f"strata-settings set {variants.NEW_SETTING} false")
     status = device.update_status()
     assert status["update"]["step"] == "good"
     assert {s["name"]: s["state"] for s in status["slots"]} == {"a": "good", "b": "good"}
@@ -64,6 +67,9 @@ def test_one_changed_package_is_all_that_is_fetched(
     device.find_shell()
     assert (device.version(), device.slot() != slot) == (bundle.version, True)
     sent = server.sent[bundle.path.name]
+    # Settings, brought back to the version that this image knows.
+    assert device.check("hostname").strip() == "hil-device"
+    assert device.run(f"strata-settings get {variants.NEW_SETTING}").code != 0
     told = f"{sent / 1e6:.1f} MB of {bundle.size / 1e6:.1f} MB fetched: {sent / bundle.size:.1%}"
     (folder / "fetched.txt").write_text(told + "\n")
     print(told)
@@ -82,4 +88,6 @@ def test_a_person_rolls_back(enrolled: Device, relay: DeviceStack):
     wait_for("the other slot runs", lambda: booted() == other["name"] and relay.is_online(), LIMIT_S, every_s=1)
     device.find_shell()
     assert (device.slot() != slot, device.version()) == (True, other["version"])
-    assert Kept.of(device) == before
+    now = Kept.of(device)
+    assert (now.key, now.media) == (before.key, before.media)
+    assert device.check(f"strata-settings get {variants.NEW_SETTING}").strip() == "false", "kept while nobody knew it"

@@ -10,10 +10,25 @@ PACKAGE = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/
 CRASH = "#!/bin/sh\necho 'strata-encoder: no encoder of this machine works' >&2\nexit 1\n"
 
 
+# The settings of a newer image: one more key, by a step.
+SCHEMA = "/usr/share/strata/settings.toml"
+NEW_SETTING = "update.ask_first"
+STEP = f"""
+[[keys]]
+name = "{NEW_SETTING}"
+type = "flag"
+default = true
+meaning = "a key of a newer image"
+
+[[steps]]
+operations = [{{ add = {{ key = "{NEW_SETTING}", default = true }} }}]
+"""
+
+
 def good(bundles: Bundles, steps: int = 1) -> Bundle:
-    """A newer version without a fault."""
+    """A newer version without a fault, whose settings have a newer version, too."""
     version = newer(bundles.version, steps)
-    return bundles.make(Variant(f"good-{version}", version))
+    return bundles.make(Variant(f"good-{version}", version, {SCHEMA: bundles.read(SCHEMA) + STEP}))
 
 
 def one_package(bundles: Bundles, steps: int = 2) -> Bundle:
