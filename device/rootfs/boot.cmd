@@ -32,6 +32,9 @@ for slot in ${BOOT_ORDER}; do
     if part number ${devtype} ${devnum} ${label} part; then
       part uuid ${devtype} ${devnum}:${part} partuuid
       if load ${devtype} ${devnum}:${part} ${kernel_addr_r} boot/Image; then
+        # A kernel may be compressed; booti wants to know how much of it there is, and where there is room.
+        setenv kernel_comp_size ${filesize}
+        test -n "${kernel_comp_addr_r}" || setenv kernel_comp_addr_r 50000000
         if load ${devtype} ${devnum}:${part} ${ramdisk_addr_r} boot/initrd; then
           setenv initrd ${ramdisk_addr_r}:${filesize}
           setenv fdt ${fdtcontroladdr}

@@ -4,6 +4,7 @@ Boots are dear: a device is one module's, and each module says in which state it
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +104,8 @@ def enrolled(booted: Device, relay: DeviceStack) -> Device:
 @pytest.fixture(scope="session")
 def bundles() -> Bundles:
     """Maker of bundles; each is made when a test asks for it."""
-    return Bundles(Image.built(), fresh("bundles"))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return Bundles(Image.built(), fresh(f"bundles{worker}"))
 
 
 @pytest.fixture
