@@ -86,10 +86,10 @@ impl Fleet {
         self.inner.order(actor, device, Order { action: "device.reset", what, message }).await
     }
 
-    /// The newest lines of a device's log, oldest first. For operators.
+    /// The newest lines of a device's log, oldest first. For operators; the audit log says who fetched it.
     ///
     /// # Errors
-    /// As [`update_device`](Self::update_device).
+    /// As [`update_device`](Self::update_device), or the storage failed.
     pub async fn device_log(&self, actor: &Actor, id: DeviceId, lines: Option<u32>) -> Result<Vec<String>, FleetError> {
         require(actor, Role::Operator)?;
         let device = self.inner.db.device(actor.owner_id, id).await?.ok_or(NO_DEVICE)?;
@@ -98,7 +98,15 @@ impl Fleet {
         if !(1..=most).contains(&lines) {
             return Err(FleetError::Invalid { message: format!("{lines} log lines: 1 to {most} expected") });
         }
-        self.inner.fetch_log(&device, lines).await
+        let fetched = self.inner.fetch_log(&device, lines).await;
+        let outcome = match &fetched {
+            Ok(log) => format!("{} handed out", log.len()),
+            Err(error) => shortened(error),
+        };
+        let detail = format!("{lines} lines asked for: {outcome}");
+        // A journal tells much of who uses the device: it is handed out on the record or not at all.
+        self.inner.db.add_audit(&Inner::audit(actor, "device.log", format!("device {}", device.name), detail)).await?;
+        fetched
     }
 
     /// The device, for an actor who may have it do such things.
@@ -151,7 +159,7 @@ impl Inner {
                 }
                 Err(_) => return Err(offline()),
             }
-            let mut log = NewestLines::default();
+            let mut log = NewestLines::new(lines);
             loop {
                 let Some(chunk) = chunks.recv().await else { return Err(broke_off(device)) };
                 chunk.lines.into_iter().for_each(|line| log.push(line));
@@ -165,21 +173,31 @@ impl Inner {
     }
 }
 
-/// Lines up to a size, the newest.
-#[derive(Default)]
+/// Lines up to a number and a size, the newest.
 struct NewestLines {
     lines: VecDeque<String>,
+    /// What they take in memory.
     bytes: usize,
+    /// How many were asked for; a device that sends more, empty ones too, fills no memory with them.
+    most: usize,
 }
 
 impl NewestLines {
+    fn new(most: u32) -> Self {
+        Self { lines: VecDeque::new(), bytes: 0, most: usize::try_from(most).unwrap_or(usize::MAX) }
+    }
+
     fn push(&mut self, line: String) {
-        self.bytes += line.len();
+        self.bytes += Self::size(&line);
         self.lines.push_back(line);
-        while self.bytes > MAX_LOG_BYTES {
+        while self.bytes > MAX_LOG_BYTES || self.lines.len() > self.most {
             let Some(oldest) = self.lines.pop_front() else { return };
-            self.bytes -= oldest.len();
+            self.bytes -= Self::size(&oldest);
         }
+    }
+
+    fn size(line: &str) -> usize {
+        line.len() + size_of::<String>()
     }
 }
 
@@ -195,8 +213,12 @@ fn if_live(even_if_live: bool) -> &'static str {
 fn outcome_text(outcome: &Result<(), FleetError>) -> String {
     match outcome {
         Ok(()) => "accepted".to_owned(),
-        Err(error) => error.to_string().chars().take(MAX_OUTCOME_CHARS).collect(),
+        Err(error) => shortened(error),
     }
+}
+
+fn shortened(error: &FleetError) -> String {
+    error.to_string().chars().take(MAX_OUTCOME_CHARS).collect()
 }
 
 /// For the audit log; what follows a `?` in an address may be a permission to fetch it.
@@ -310,9 +332,19 @@ mod tests {
 
     #[test]
     fn of_a_log_that_is_too_large_the_newest_lines_are_kept() {
-        let mut log = NewestLines::default();
+        let mut log = NewestLines::new(100);
         (0..10).for_each(|number| log.push(format!("{number}{}", "x".repeat(1024 * 1024))));
         let kept: Vec<&str> = log.lines.iter().map(|line| &line[..1]).collect();
         assert_eq!(kept, ["7", "8", "9"]);
+    }
+
+    #[test]
+    fn a_device_that_sends_more_lines_than_were_asked_for_fills_no_memory() {
+        let mut log = NewestLines::new(3);
+        (0..10).for_each(|number| log.push(number.to_string()));
+        assert_eq!(log.lines, ["7", "8", "9"]);
+        let mut empty = NewestLines::new(u32::MAX);
+        (0..400_000).for_each(|_| empty.push(String::new()));
+        assert_eq!(empty.lines.len(), MAX_LOG_BYTES / size_of::<String>());
     }
 }

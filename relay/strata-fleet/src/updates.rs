@@ -96,15 +96,18 @@ enum News {
 
 fn news(newest: Option<&DeviceUpdateRecord>, told: &UpdateProgress) -> News {
     use UpdateStep::{Downloading, Good, RebootPending, Refused, RolledBack, Verifying, Waiting};
-    let same = |newest: &&DeviceUpdateRecord| newest.version == told.version && newest.slot == told.slot;
+    // Which version a bundle holds is known for sure when the device has looked into it, which ends its waiting.
+    let same = |newest: &&DeviceUpdateRecord| {
+        newest.slot == told.slot && (newest.version == told.version || newest.step == Waiting)
+    };
     let Some(newest) = newest.filter(same) else { return News::Begins };
-    if (newest.step, &newest.error) == (told.step, &told.error) {
+    if (&newest.version, newest.step, &newest.error) == (&told.version, told.step, &told.error) {
         return News::None;
     }
     match (newest.step, told.step) {
         // A refusal is the only word on its attempt: another word is on another one.
         (Refused, _) => News::Begins,
-        // Good at first, and left later by a command or by the boot loader.
+        // Good at first, and given up later by the boot loader. A command to go back is an attempt in the other slot.
         (Good, Good | RolledBack) | (RolledBack, RolledBack) => News::GoesOn(newest.id),
         (Good | RolledBack, _) => News::Begins,
         // It was in its slot, and comes again: how it ended was never heard.
@@ -157,7 +160,7 @@ mod tests {
             ((Verifying, ""), (Waiting, ""), News::Begins),
             ((RebootPending, ""), (Downloading, ""), News::Begins),
             ((Good, ""), (Good, ""), News::None),
-            ((Good, ""), (RolledBack, "rolled back by command"), GOES_ON),
+            ((Good, ""), (RolledBack, "slot B no longer starts: its kernel is missing"), GOES_ON),
             ((Good, ""), (Waiting, ""), News::Begins),
             ((RolledBack, "slot B did not boot"), (RolledBack, "slot B did not boot: kernel panic"), GOES_ON),
             ((RolledBack, "slot B did not boot"), (Verifying, ""), News::Begins),
@@ -172,6 +175,19 @@ mod tests {
             let before = known(&told(before, error));
             assert_eq!(news(Some(&before), &told(step, now)), expected, "{before:?} then {step:?} {now}");
         }
+        let versions = [
+            (("unknown", Waiting, ""), ("1.1.0", Waiting, ""), GOES_ON),
+            (("unknown", Waiting, ""), ("1.1.0", Downloading, ""), GOES_ON),
+            (("1.1.0", Waiting, ""), ("1.2.0", Refused, "another version was asked for"), GOES_ON),
+            (("unknown", Waiting, ""), ("unknown", Waiting, ""), News::None),
+            (("1.1.0", Downloading, ""), ("1.2.0", Waiting, ""), News::Begins),
+            (("unknown", Refused, "no such file"), ("1.1.0", Refused, "too old"), News::Begins),
+        ];
+        for ((known_as, before, error), (version, step, now), expected) in versions {
+            let before = known(&UpdateProgress { version: known_as.to_owned(), ..told(before, error) });
+            let now = UpdateProgress { version: version.to_owned(), ..told(step, now) };
+            assert_eq!(news(Some(&before), &now), expected, "{before:?} then {now:?}");
+        }
         let good = told(Good, "");
         assert_eq!(news(None, &good), News::Begins);
         let other_version = UpdateProgress { version: "1.2.0".to_owned(), ..good.clone() };
@@ -179,6 +195,8 @@ mod tests {
         for other in [other_version, other_slot] {
             assert_eq!(news(Some(&known(&good)), &other), News::Begins, "{other:?}");
         }
+        let other_slot = UpdateProgress { slot: SlotName::A, ..told(Waiting, "") };
+        assert_eq!(news(Some(&known(&told(Waiting, ""))), &other_slot), News::Begins, "a wait for another slot");
     }
 
     #[test]

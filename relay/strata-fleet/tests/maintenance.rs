@@ -20,7 +20,8 @@ fn progress(version: &str, step: UpdateStep, percent: u8) -> UpdateProgress {
 /// The audit log's lines about maintenance, oldest first.
 async fn audited(fleet: &Fleet, admin: &Actor) -> Vec<String> {
     let lines = fleet.audit(admin, None).await.unwrap().into_iter().rev();
-    let about = |action: &str| ["device.update", "device.roll_back", "device.reboot", "device.reset"].contains(&action);
+    let actions = ["device.update", "device.roll_back", "device.reboot", "device.reset", "device.log"];
+    let about = |action: &str| actions.contains(&action);
     lines.filter(|line| about(&line.action)).map(|line| format!("{} {}", line.action, line.detail)).collect()
 }
 
@@ -77,14 +78,14 @@ async fn a_refusal_a_silence_and_an_absence_are_told_apart_and_each_is_in_the_au
 
     let lines = audited(&fleet, &admin).await;
     let expected = [("device.update", "refused: a stream is live"), ("device.reboot", "did not answer")];
-    for ((action, why), line) in expected.into_iter().chain([("device.reset its identity too", "offline")]).zip(&lines)
-    {
+    let offline = [("device.reset its identity too", "offline"), ("device.log 1000 lines asked for", "offline")];
+    for ((action, why), line) in expected.into_iter().chain(offline).zip(&lines) {
         assert!(line.starts_with(action) && line.contains(why), "{lines:?}");
     }
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
     let wrong = fleet.update_device(&admin, device.id, bundle("newest")).await.unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Invalid, "{wrong}");
-    assert_eq!(audited(&fleet, &admin).await.len(), 3, "what was never sent is no line");
+    assert_eq!(audited(&fleet, &admin).await.len(), 4, "what was never sent is no line");
     fleet.shutdown().await;
 }
 
@@ -139,6 +140,8 @@ async fn an_update_is_seen_as_it_goes_and_its_outcome_is_kept() {
         device.say(DeviceMessage::DeviceStatus(status.clone())).await;
     }
     shown(&back).await;
+    // The next one is known by its version once the device has looked into it, and is one attempt.
+    say(progress("unknown", UpdateStep::Waiting, 0)).await;
     say(progress("1.4.1", UpdateStep::Waiting, 0)).await;
     shown(&progress("1.4.1", UpdateStep::Waiting, 0)).await;
     assert_eq!(fleet.device(&admin, device.id).await.unwrap().status.unwrap().problems, status.problems);
@@ -197,5 +200,11 @@ async fn a_devices_log_comes_whole_or_not_at_all() {
         device.disconnect().await;
     });
     assert!(cut.unwrap_err().to_string().contains("broke off"));
+    let lines = audited(&fleet, &admin).await;
+    let expected = ["3 lines asked for: 3 handed", "200 lines asked for: 200 handed", "the log cannot be", "broke off"];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, part) in lines.iter().zip(expected) {
+        assert!(line.starts_with("device.log ") && line.contains(part), "{part}: {line}");
+    }
     fleet.shutdown().await;
 }

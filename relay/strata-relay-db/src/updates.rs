@@ -137,12 +137,13 @@ impl Database {
         tx.commit().await.map_err(failed(WHAT))
     }
 
-    /// Notes how far an attempt got.
+    /// Notes how far an attempt got, and its version as it is known now.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn change_device_update(&self, id: i64, told: &UpdateProgress, now: Timestamp) -> Result<(), DbError> {
-        sqlx::query("UPDATE device_updates SET step = ?, error = ?, changed_at = ? WHERE id = ?")
+        sqlx::query("UPDATE device_updates SET version = ?, step = ?, error = ?, changed_at = ? WHERE id = ?")
+            .bind(&told.version)
             .bind(to_json("step of an update", &told.step)?)
             .bind(told.error.as_deref())
             .bind(now.as_millisecond())

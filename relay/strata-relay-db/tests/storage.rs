@@ -199,9 +199,10 @@ async fn the_history_of_updates_keeps_each_outcome_newest_first_and_goes_with_it
     let (db, device, other) = (&bench.db, bench.device().await, DeviceId(Uuid::now_v7()));
     assert_eq!(db.newest_device_update(device).await.unwrap(), None);
     let (began, ended) = (Timestamp::from_second(1_000).unwrap(), Timestamp::from_second(1_060).unwrap());
-    db.begin_device_update(device, &told("1.1.0", UpdateStep::Downloading), began).await.unwrap();
+    db.begin_device_update(device, &told("unknown", UpdateStep::Downloading), began).await.unwrap();
     let first = db.newest_device_update(device).await.unwrap().unwrap();
     assert_eq!((first.step, first.slot, first.error.as_deref()), (UpdateStep::Downloading, SlotName::B, None));
+    assert_eq!(first.version, "unknown", "until the device has looked into the bundle");
     let reason = "the encoder gave no frame within 60 s";
     let back = UpdateProgress { error: Some(reason.to_owned()), ..told("1.1.0", UpdateStep::RolledBack) };
     db.change_device_update(first.id, &back, ended).await.unwrap();

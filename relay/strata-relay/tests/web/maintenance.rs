@@ -90,7 +90,7 @@ async fn a_form_becomes_a_command_and_the_page_says_what_the_device_answered() {
     assert_eq!((update.bundle_url.as_str(), update.version.as_str(), update.over_metered), (url, "1.4.0", true));
     assert_eq!((update.install, update.reboot), (UpdateSchedule::Now, UpdateSchedule::Now));
     let page = kim.get(&format!("{path}?done=update")).await;
-    assert!(page.body.contains("The device took the update on."), "{}", page.body);
+    assert!(page.body.contains("The device accepted the update."), "{}", page.body);
 
     for (deed, fields, expected) in [
         ("rollback", vec![], json!({"even_if_live": false})),
@@ -113,7 +113,7 @@ async fn a_form_becomes_a_command_and_the_page_says_what_the_device_answered() {
     assert!(log.header("content-type").starts_with("text/plain"));
     assert!(log.header("content-disposition").starts_with("attachment; filename=\"van-2-"), "{log:?}");
     let audit = kim.get("/audit").await.body;
-    for action in ["device.update", "device.roll_back", "device.reboot", "device.reset"] {
+    for action in ["device.update", "device.roll_back", "device.reboot", "device.reset", "device.log"] {
         assert!(audit.contains(action), "{action}: {audit}");
     }
 }
@@ -237,10 +237,15 @@ async fn what_a_device_tells_of_its_update_shows_on_its_page_in_the_fleet_and_in
     agent.say(DeviceMessage::DeviceStatus(status())).await;
     agent.say(DeviceMessage::UpdateProgress(progress(UpdateStep::Downloading, 43, None))).await;
     let page = kim.get(&format!("/devices/{device}")).await.body;
-    for words in ["Update to 1.4.0, slot B", "on its way into the slot", r#"<progress max="100" value="43""#, "1.3.0"] {
+    for words in ["Update to 1.4.0, slot B", "downloading", r#"<progress max="100" value="43""#, "1.3.0"] {
         assert!(page.contains(words), "{words}: {page}");
     }
     assert!(kim.get("/").await.body.contains("Updating, 43 %"));
+
+    agent.say(DeviceMessage::UpdateProgress(progress(UpdateStep::Refused, 43, Some("the server went away")))).await;
+    let fleet = kim.get("/").await.body;
+    assert!(fleet.contains("Update refused") && !fleet.contains("to look at"), "nothing on it has changed: {fleet}");
+    assert!(kim.get(&format!("/devices/{device}")).await.body.contains("The server went away."));
 
     let error = "slot B did not boot: kernel panic";
     let problem = DeviceProblem { kind: DeviceProblemKind::Data, message: "the data partition is full".into() };
@@ -254,9 +259,13 @@ async fn what_a_device_tells_of_its_update_shows_on_its_page_in_the_fleet_and_in
         }
     }
     let updates = kim.get(&format!("/api/devices/{device}/updates")).await.json();
-    let [only] = updates["updates"].as_array().unwrap().as_slice() else { panic!("{updates}") };
-    assert_eq!((&only["version"], &only["step"], &only["slot"]), (&json!("1.4.0"), &json!("rolled_back"), &json!("b")));
-    assert_eq!(only["error"], error);
+    let [newest, before] = updates["updates"].as_array().unwrap().as_slice() else { panic!("{updates}") };
+    assert_eq!((&before["step"], &before["error"]), (&json!("refused"), &json!("the server went away")));
+    assert_eq!(
+        (&newest["version"], &newest["step"], &newest["slot"]),
+        (&json!("1.4.0"), &json!("rolled_back"), &json!("b"))
+    );
+    assert_eq!(newest["error"], error);
     let status = kim.get(&format!("/api/devices/{device}/status")).await.json();
     assert_eq!(status["status"]["update"]["step"], "rolled_back");
 }

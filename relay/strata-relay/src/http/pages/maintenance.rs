@@ -63,16 +63,20 @@ impl Deed {
         }
     }
 
-    /// What the device said yes to.
-    fn done(self) -> Notice {
+    /// What the device said yes to; none for a log, which comes as a file in the page's place.
+    fn done(self) -> Option<Notice> {
         let (title, text) = match self {
-            Self::Update => ("The device took the update on.", "How it goes is shown below, under System."),
-            Self::RollBack => ("The device rolls back.", "It reboots into its other slot as soon as it may."),
-            Self::Reboot => ("The device reboots.", "It is offline until it is up again."),
-            Self::Reset => ("The device resets itself.", "It reboots for that, and is offline until it is up again."),
-            Self::Log => ("The log was fetched.", ""),
+            Self::Update => ("The device accepted the update.", "How it goes is shown below, under System."),
+            Self::RollBack => {
+                ("The device was asked to roll back.", "It reboots into its other slot as soon as it may.")
+            }
+            Self::Reboot => ("The device was asked to reboot.", "It is offline until it is up again."),
+            Self::Reset => {
+                ("The device was asked to reset itself.", "It reboots for that, and is offline until it is up again.")
+            }
+            Self::Log => return None,
         };
-        Notice { kind: "good", title, text: text.to_owned() }
+        Some(Notice { kind: "good", title, text: text.to_owned() })
     }
 
     fn refused(self, error: &FleetError) -> Notice {
@@ -93,7 +97,7 @@ impl Forms {
     pub(super) fn after(query: Option<&str>) -> Self {
         let key = query.and_then(|query| query.strip_prefix("done="));
         let deed = key.and_then(|key| Deed::ALL.into_iter().find(|deed| deed.key() == key));
-        Self { notice: deed.map(Deed::done), ..Self::default() }
+        Self { notice: deed.and_then(Deed::done), ..Self::default() }
     }
 
     fn again(deed: Deed, fields: &Fields, error: &FleetError) -> Self {
@@ -221,10 +225,16 @@ mod tests {
 
     #[test]
     fn only_a_deed_of_ours_is_said_to_be_done() {
-        for deed in Deed::ALL {
-            assert_eq!(Forms::after(Some(&format!("done={}", deed.key()))).notice, Some(deed.done()));
+        for (key, title) in [
+            ("update", "The device accepted the update."),
+            ("rollback", "The device was asked to roll back."),
+            ("reboot", "The device was asked to reboot."),
+            ("reset", "The device was asked to reset itself."),
+        ] {
+            let notice = Forms::after(Some(&format!("done={key}"))).notice;
+            assert_eq!(notice.map(|notice| (notice.kind, notice.title)), Some(("good", title)), "{key}");
         }
-        for query in [None, Some(""), Some("done="), Some("done=%3Cb%3E"), Some("said=reboot")] {
+        for query in [None, Some(""), Some("done="), Some("done=log"), Some("done=%3Cb%3E"), Some("said=reboot")] {
             assert_eq!(Forms::after(query).notice, None);
         }
     }

@@ -31,7 +31,7 @@ pub(in crate::http) struct UpdateLine {
     pub(in crate::http) step: Badge,
     /// How far it is, while it is under way.
     pub(in crate::http) percent: Option<u8>,
-    /// What is in its way. Why one was rolled back or refused stands above the page, and in the history.
+    /// What is in its way, or why it was refused. Why one was rolled back stands above the page, and in the history.
     pub(in crate::http) error: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl UpdateLine {
             title: format!("Update to {}, slot {}", update.version, slot_letter(update.slot)),
             step: words::update_step(update.step),
             percent: is_under_way(update.step).then_some(update.percent.min(100)),
-            error: update.error.as_deref().filter(|_| !ended_badly(update.step)).map(sentence),
+            error: update.error.as_deref().filter(|_| update.step != UpdateStep::RolledBack).map(sentence),
         }
     }
 }
@@ -118,16 +118,13 @@ impl UpdateRow {
     }
 }
 
-/// What is wrong with the device, the worst first; then an update that did not come to its end.
+/// What is wrong with the device, the worst first; then an update that was rolled back. A refused one changed nothing
+/// on the device, and stays its newest for good if nobody wants another: its badge and the history tell of it.
 pub(super) fn troubles(status: Option<&DeviceStatus>) -> Vec<Trouble> {
     let Some(status) = status else { return Vec::new() };
     let mut troubles: Vec<Trouble> = status.problems.iter().map(problem).collect();
-    if let Some(update) = &status.update {
-        let title = match update.step {
-            UpdateStep::RolledBack => format!("The update to {} was rolled back.", update.version),
-            UpdateStep::Refused => format!("The update to {} was not installed.", update.version),
-            _ => return troubles,
-        };
+    if let Some(update) = status.update.as_ref().filter(|update| update.step == UpdateStep::RolledBack) {
+        let title = format!("The update to {} was rolled back.", update.version);
         let unknown = || "The device does not say why.".to_owned();
         let text = update.error.as_deref().map_or_else(unknown, sentence);
         troubles.push(Trouble { kind: "warn", title, text });
@@ -171,10 +168,6 @@ pub(super) fn badges(status: Option<&DeviceStatus>) -> Vec<Badge> {
 
 fn is_under_way(step: UpdateStep) -> bool {
     matches!(step, UpdateStep::Downloading | UpdateStep::Installed | UpdateStep::RebootPending | UpdateStep::Verifying)
-}
-
-fn ended_badly(step: UpdateStep) -> bool {
-    matches!(step, UpdateStep::RolledBack | UpdateStep::Refused)
 }
 
 fn slot_name(slot: SlotName) -> &'static str {
@@ -236,7 +229,7 @@ mod tests {
             (UpdateStep::Verifying, 0, Some("Updating")),
             (UpdateStep::Good, 0, None),
             (UpdateStep::RolledBack, 1, Some("Update rolled back")),
-            (UpdateStep::Refused, 1, Some("Update refused")),
+            (UpdateStep::Refused, 0, Some("Update refused")),
             (UpdateStep::Other, 0, None),
         ];
         for (step, count, badge) in table {
@@ -244,6 +237,8 @@ mod tests {
             let troubles = troubles(Some(&status));
             assert_eq!(troubles.len(), count, "{step:?}");
             assert!(troubles.iter().all(|trouble| trouble.text == "No room."), "{step:?}");
+            let line = status.update.as_ref().map(UpdateLine::new).unwrap();
+            assert_eq!(line.error.is_some(), count == 0, "{step:?}: the reason is told once");
             assert_eq!(badges(Some(&status)).first().map(|badge| badge.words.as_str()), badge, "{step:?}");
         }
         assert!(troubles(None).is_empty() && badges(None).is_empty());

@@ -100,15 +100,15 @@ pub(in crate::http) fn slot_state(state: SlotState) -> Badge {
     match state {
         SlotState::Good => Badge::new("good", "good"),
         SlotState::Bad => Badge::new("bad", "bad"),
-        SlotState::Untested => Badge::new("", "not tried yet"),
+        SlotState::Untested => Badge::new("", "not called good yet"),
         SlotState::Other => Badge::new("", "unknown"),
     }
 }
 
 pub(in crate::http) fn update_step(step: UpdateStep) -> Badge {
     match step {
-        UpdateStep::Waiting => Badge::new("busy", "waits until it may begin"),
-        UpdateStep::Downloading => Badge::new("busy", "on its way into the slot"),
+        UpdateStep::Waiting => Badge::new("busy", "waiting to begin"),
+        UpdateStep::Downloading => Badge::new("busy", "downloading"),
         UpdateStep::Installed => Badge::new("busy", "in the slot"),
         UpdateStep::RebootPending => Badge::new("busy", "waits for the reboot"),
         UpdateStep::Verifying => Badge::new("busy", "the new system checks itself"),
