@@ -19,7 +19,8 @@ if load ${devtype} ${devnum}:${distro_bootpart} ${scriptaddr} machine.env; then
   env import -t ${scriptaddr} ${filesize} console fdtfile strata_args
 fi
 
-for slot in ${BOOT_ORDER}; do
+# RAUC takes a slot that failed out of the order: after a new round it is tried all the same.
+for slot in ${BOOT_ORDER} A B; do
   setenv left 0
   if test "${slot}" = "A"; then setenv left ${BOOT_A_LEFT}; setenv label rootfs-a; fi
   if test "${slot}" = "B"; then setenv left ${BOOT_B_LEFT}; setenv label rootfs-b; fi
@@ -67,6 +68,8 @@ for slot in ${BOOT_ORDER}; do
 done
 
 # Both are used up. Power cuts while booting can do that to good slots: try both again, and count.
+# One digit, as setexpr counts in hexadecimal: what matters is that the number is another one.
+test ${strata_rounds} -lt 9 || setenv strata_rounds 0
 setexpr strata_rounds ${strata_rounds} + 1
 setenv BOOT_A_LEFT ${strata_tries}
 setenv BOOT_B_LEFT ${strata_tries}

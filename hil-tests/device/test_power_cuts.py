@@ -149,6 +149,7 @@ def test_the_power_is_cut(number: int, device: Device, relay: DeviceStack, cut_s
     moment = random.Random(f"{SEED}:{number}").uniform(0.0, phase.most_s)
     print(f"STRATA_SEED={SEED} cut {number}: {moment:.2f} s into {phase.name}")
     key = None
+    asked = False
     if phase.begin is not begin_first_boot:
         make_ready(device, relay)
         wait_quiet(relay)
@@ -159,8 +160,11 @@ def test_the_power_is_cut(number: int, device: Device, relay: DeviceStack, cut_s
     threading.Event().wait(moment)
     device.cut()
     consistent(device)
+    asked = device.disk.has("identity", "/reset.json")
     device.boot()
     sane(device)
     assert key in (None, device.key())
+    if asked:
+        assert device.run(f"test -e {MARK}").code != 0, "a factory reset left the user's files"
     if key:
         relay.wait_online()

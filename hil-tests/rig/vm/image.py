@@ -172,6 +172,10 @@ class Disk:
         """Run commands of debugfs(8) on a partition."""
         return debugfs(self.file_system(partition), *commands, write=write)
 
+    def has(self, partition: str, path: str) -> bool:
+        """Whether a file is there."""
+        return "Type: regular" in self.debugfs(partition, f"stat {path}")
+
     def tune(self, partition: str, *options: str) -> None:
         """tune2fs(8) on a partition."""
         in_toolbox("tune2fs", *options, self.file_system(partition))

@@ -242,9 +242,13 @@ struct Offer {
 
 /// Among what a node offers, the format nearest to the stream's: fast enough, large enough, then raw, then small.
 fn choose(offered: &gst::Caps, format: &RawFormat) -> Option<gst::Caps> {
-    let usable = |structure: &&gst::StructureRef| matches!(structure.name().as_str(), "video/x-raw" | "image/jpeg");
-    let nearest = |structure: &gst::StructureRef| nearest(structure, format);
-    let best = offered.iter().filter(usable).filter_map(nearest).min_by(|(one, _), (other, _)| {
+    // Interlaced fields and buffers of a graphics card are offered beside plain pictures, as features of the same type.
+    let usable = |(structure, features): &(&gst::StructureRef, &gst::CapsFeaturesRef)| {
+        matches!(structure.name().as_str(), "video/x-raw" | "image/jpeg")
+            && features.is_equal(gst::CAPS_FEATURES_MEMORY_SYSTEM_MEMORY.as_ref())
+    };
+    let nearest = |(structure, _): (&gst::StructureRef, &gst::CapsFeaturesRef)| nearest(structure, format);
+    let best = offered.iter_with_features().filter(usable).filter_map(nearest).min_by(|(one, _), (other, _)| {
         rank(one, format).partial_cmp(&rank(other, format)).unwrap_or(std::cmp::Ordering::Equal)
     })?;
     Some(gst::Caps::from(best.1))
@@ -322,6 +326,11 @@ mod tests {
         ] {
             assert_eq!(chosen(offered, width, height, fps).as_deref(), Some(expected), "{width}x{height}@{fps}");
         }
+        let features = "video/x-raw(memory:DMABuf),format=DMA_DRM,width=1280,height=720,framerate=30/1;\
+            video/x-raw(format:Interlaced),format=YUY2,width=1280,height=720,framerate=30/1";
+        assert_eq!(chosen(features, 1280, 720, 30), None);
+        let both = format!("{features};video/x-raw,format=YUY2,width=640,height=480,framerate=30/1");
+        assert_eq!(chosen(&both, 1280, 720, 30).as_deref(), Some("video/x-raw 640x480@30"));
         assert_eq!(chosen("video/x-h264,width=1280,height=720,framerate=30/1", 1280, 720, 30), None);
     }
 
