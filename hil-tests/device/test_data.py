@@ -84,7 +84,7 @@ def test_read_only(ready: Device, relay: DeviceStack):
     device.power_off()
     device.disk.tune("data", "-O", "read-only")
     boots_again(device, relay, key)
-    assert "read-only" in data_problem(relay, device).lower()
+    assert "only be read" in data_problem(relay, device).lower()
     streams(relay)
     assert device.check("strata-settings get hostname").strip() == "hil-device"
     assert TREASURE.decode() in device.check("head -c 200 /data/media/treasure.txt")

@@ -33,8 +33,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// Its control socket.
     pub socket: PathBuf,
-    /// Its log.
-    pub log: PathBuf,
+    /// Its log; none where none can be kept.
+    pub log: Option<PathBuf>,
     /// Seconds after which it ends when nobody needs it.
     pub orphan_timeout_s: u32,
 }
@@ -119,17 +119,18 @@ impl Emulator {
             exit_idle_s: Some(settings.orphan_timeout_s.into()),
         };
         let config = serde_json::to_vec(&config).context("the link emulator's configuration")?;
-        let mut child = spawn_in_session(&settings.program, &["run", "--config", "-"], &settings.log, Stdio::piped())?;
+        let log = settings.log.as_deref();
+        let mut child = spawn_in_session(&settings.program, &["run", "--config", "-"], log, Stdio::piped())?;
         let mut stdin = child.stdin.take().context("the emulator's standard input is a pipe")?;
         stdin.write_all(&config).await.context("the link emulator did not read its configuration")?;
         drop(stdin);
         let opened = wait_until(TIMEOUT, || settings.socket.exists() || matches!(child.try_wait(), Ok(Some(_)))).await;
-        let log = settings.log.display().to_string();
+        let log = log.map_or("it keeps no log: log_dir takes none".to_owned(), |log| format!("see {}", log.display()));
         let attached = match opened {
             true => Self::attach(&settings, Some(child)).await,
             false => Err(anyhow::anyhow!("it did not open {}", settings.socket.display())),
         };
-        attached.with_context(|| format!("the link emulator {} did not start (see {log})", settings.program.display()))
+        attached.with_context(|| format!("the link emulator {} did not start ({log})", settings.program.display()))
     }
 
     async fn attach(settings: &Settings, mut child: Option<Child>) -> anyhow::Result<Self> {

@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use crate::config::{Config, RelayUrl};
 use crate::enrolment::{EnrolmentFile, TokenFile, parse_token};
-use crate::files::{self, Owner};
+use crate::files::Owner;
 use crate::relay::check_authorities;
 use crate::relay_address::RelayAddress;
 
@@ -49,8 +49,9 @@ pub fn enrol(config: &Config, wanted: Wanted<'_>) -> anyhow::Result<String> {
     };
     let file = TokenFile::new(config.token_file(), config.token_file.is_none());
     if let Some(relay) = wanted.relay {
+        address.check(relay)?;
         // A token that was never used is for the former relay.
-        files::remove(file.path())?;
+        file.remove_own()?;
         address.write(relay, pem.as_deref(), owner)?;
     }
     file.write(&token, owner)?;
@@ -78,7 +79,7 @@ fn what_of_the_former(config: &Config, relay: &RelayUrl) -> String {
     }
 }
 
-fn read_authority(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn read_authority(path: &Path) -> anyhow::Result<String> {
     let cannot = || format!("cannot read the certificate authority {}", path.display());
     let mut pem = Vec::new();
     File::open(path).with_context(cannot)?.take(CA_MAX_BYTES + 1).read_to_end(&mut pem).with_context(cannot)?;
@@ -88,6 +89,54 @@ fn read_authority(path: &Path) -> anyhow::Result<Vec<u8>> {
         path.display(),
         CA_MAX_BYTES / 1024
     );
-    check_authorities(&pem).with_context(|| format!("in {}", path.display()))?;
+    // What is no text is a comment, or no certificate.
+    let pem = String::from_utf8_lossy(&pem).into_owned();
+    check_authorities(pem.as_bytes()).with_context(|| format!("in {}", path.display()))?;
     Ok(pem)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn config(folder: &Path, more: &str) -> Config {
+        toml::from_str(&format!("state_dir = {folder:?}\n{more}\n")).unwrap()
+    }
+
+    fn enrol_at(config: &Config, relay: &str) -> anyhow::Result<String> {
+        let relay = relay.parse().unwrap();
+        enrol(config, Wanted { relay: Some(&relay), ca_file: None, token: "new" })
+    }
+
+    #[test]
+    fn a_refusal_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("enrolment-token");
+        fs::write(&token, "unused\n").unwrap();
+        let config = config(folder.path(), "relay_url = \"wss://a.example\"");
+        let refused = enrol_at(&config, "wss://b.example").unwrap_err().to_string();
+        assert!(refused.contains("relay_url"), "{refused}");
+        assert_eq!(fs::read_to_string(&token).unwrap(), "unused\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        enrol_at(&config, "wss://a.example").unwrap();
+        assert_eq!(fs::read_to_string(&token).unwrap(), "new\n");
+    }
+
+    #[test]
+    fn a_configured_tokens_file_is_never_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        // The relay's address cannot be kept: a folder is in its way.
+        fs::create_dir(folder.path().join("relay.toml")).unwrap();
+        for (name, more, kept) in [
+            ("mine", format!("token_file = {:?}", folder.path().join("mine")), true),
+            ("enrolment-token", String::new(), false),
+        ] {
+            let token = folder.path().join(name);
+            fs::write(&token, "former\n").unwrap();
+            enrol_at(&config(folder.path(), &more), "wss://a.example").unwrap_err();
+            assert_eq!(token.exists(), kept, "{name}");
+        }
+    }
 }

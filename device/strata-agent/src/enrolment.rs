@@ -119,6 +119,14 @@ impl TokenFile {
             .with_context(|| format!("cannot write the enrolment token to {}", self.path.display()))
     }
 
+    /// Removes a token that is for another relay, unless a person named its file.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(crate) fn remove_own(&self) -> anyhow::Result<()> {
+        if self.removable { files::remove(&self.path) } else { Ok(()) }
+    }
+
     /// The token was used.
     pub fn consumed(&self) {
         if self.removable {
@@ -171,6 +179,7 @@ mod tests {
         let file = TokenFile::new(folder.path().join("token"), false);
         fs::write(file.path(), "abc").unwrap();
         file.consumed();
+        file.remove_own().unwrap();
         assert!(file.path().exists());
     }
 }

@@ -77,11 +77,9 @@ impl Watcher {
     }
 }
 
-/// Says each problem once: a message that only counts free bytes anew is no new problem.
-pub(crate) fn log_new(known: &[DeviceProblem], found: &[DeviceProblem]) {
-    let without_numbers = |problem: &DeviceProblem| problem.message.replace(|c: char| c.is_ascii_digit(), "");
-    let known: Vec<String> = known.iter().map(without_numbers).collect();
-    for problem in found.iter().filter(|problem| !known.contains(&without_numbers(problem))) {
+/// Says each problem once.
+fn log_new(known: &[DeviceProblem], found: &[DeviceProblem]) {
+    for problem in found.iter().filter(|problem| !known.contains(problem)) {
         tracing::warn!("{}", problem.message);
     }
 }

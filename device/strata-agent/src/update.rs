@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
-use tokio::time;
+use tokio::time::{self, Instant};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use crate::relay;
@@ -23,6 +23,8 @@ use crate::stream::refused;
 
 /// For the answer to a request; a relay waits a little longer for the answer to its command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
+/// A daemon of our image that says no status for so long is missed: it may start late, and restart.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// Where the daemon is.
 #[derive(Clone, Debug)]
@@ -31,6 +33,18 @@ pub(crate) struct UpdateDaemon {
     /// Whether this machine runs our image: then a missing daemon is a fault.
     on_image: bool,
     answer_limit: Duration,
+    grace: Duration,
+}
+
+/// What is known of the daemon.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Known {
+    /// What it said last. On our image it stays while the daemon is away: slots do not go with it.
+    pub(crate) status: Option<Status>,
+    /// Whether it answers.
+    pub(crate) is_there: bool,
+    /// Whether it should answer and has not for long.
+    pub(crate) is_missed: bool,
 }
 
 /// Why there is no answer.
@@ -50,7 +64,7 @@ impl From<anyhow::Error> for AskError {
 
 impl UpdateDaemon {
     pub(crate) fn new(socket: PathBuf, on_image: bool) -> Self {
-        Self { socket, on_image, answer_limit: ANSWER_LIMIT }
+        Self { socket, on_image, answer_limit: ANSWER_LIMIT, grace: GRACE }
     }
 
     /// Hands a command on: done when the daemon accepted it, refused in its words or with what is wrong with it.
@@ -77,16 +91,25 @@ impl UpdateDaemon {
         }
     }
 
-    /// Keeps `status` as the daemon says, for ever; none while there is no daemon.
-    pub(crate) async fn watch(self, status: watch::Sender<Option<Status>>) {
+    /// Keeps `known` as the daemon says, for ever.
+    pub(crate) async fn watch(self, known: watch::Sender<Known>) {
         let mut failures = 0;
+        let mut heard = Instant::now();
         loop {
-            match self.follow(&status).await {
+            match self.follow(&known).await {
                 // It was there: one that only restarts is not gone.
-                Ok(()) => failures = 0,
+                Ok(()) => (failures, heard) = (0, Instant::now()),
                 Err(error) => {
                     failures += 1;
-                    let was_there = status.send_replace(None).is_some();
+                    let was_there = known.borrow().is_there;
+                    if was_there {
+                        known.send_modify(|known| {
+                            known.is_there = false;
+                            if !self.on_image {
+                                known.status = None;
+                            }
+                        });
+                    }
                     match &error {
                         _ if was_there => tracing::warn!("the update daemon is gone: {error}"),
                         AskError::Absent(_) => tracing::debug!("no update daemon: {error}"),
@@ -96,12 +119,19 @@ impl UpdateDaemon {
                     }
                 }
             }
-            time::sleep(relay::delay(failures, rand::random())).await;
+            let next = Instant::now() + relay::delay(failures, rand::random());
+            let missed = heard + self.grace;
+            if self.on_image && missed < next && !known.borrow().is_missed {
+                time::sleep_until(missed).await;
+                tracing::warn!("the update daemon said no status for {} s", self.grace.as_secs_f32());
+                known.send_modify(|known| known.is_missed = true);
+            }
+            time::sleep_until(next).await;
         }
     }
 
     /// Follows the daemon's status until it hangs up; an error when it said none.
-    async fn follow(&self, status: &watch::Sender<Option<Status>>) -> Result<(), AskError> {
+    async fn follow(&self, known: &watch::Sender<Known>) -> Result<(), AskError> {
         let (mut lines, _writer) = self.say(&Request::Watch).await?;
         let first = time::timeout(self.answer_limit, next(&mut lines)).await.with_context(|| {
             format!("the update daemon said no status within {} s", self.answer_limit.as_secs_f32())
@@ -111,7 +141,8 @@ impl UpdateDaemon {
             let Answer::Status(said) = answer else {
                 return Err(anyhow::anyhow!("the update daemon said something else than its status").into());
             };
-            if status.send_replace(Some(said)).is_none() {
+            let now = Known { status: Some(said), is_there: true, is_missed: false };
+            if !known.send_replace(now).is_there {
                 tracing::info!("the update daemon is there");
             }
             answer = match next(&mut lines).await {
@@ -230,34 +261,62 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("update.sock");
         let _listener = UnixListener::bind(&socket).unwrap();
-        let daemon = UpdateDaemon { socket, on_image: true, answer_limit: Duration::from_millis(500) };
+        let limit = Duration::from_millis(500);
+        let daemon = UpdateDaemon { answer_limit: limit, ..UpdateDaemon::new(socket, true) };
         let result = daemon.command(&REBOOT).await;
         let CommandResult::Refused { message, .. } = result else { panic!("{result:?}") };
         assert!(message.contains("did not answer within 0.5 s"), "{message}");
     }
 
+    fn said(version: &str) -> Status {
+        Status { version: version.to_owned(), booted: SlotName::A, slots: vec![], update: None, problems: vec![] }
+    }
+
+    /// Is the daemon that says one status, until what is returned is dropped.
+    async fn say(socket: &Path, said: &Status) -> UnixStream {
+        let listener = UnixListener::bind(socket).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // Nobody else connects: from here on there is no daemon to find.
+        std::fs::remove_file(socket).unwrap();
+        let line = serde_json::to_string(&Answer::Status(said.clone())).unwrap() + "\n";
+        stream.write_all(line.as_bytes()).await.unwrap();
+        stream
+    }
+
     #[tokio::test]
-    async fn the_status_is_followed_over_a_restart_and_gone_with_the_daemon() {
+    async fn the_status_is_followed_over_a_restart_and_gone_with_a_daemon_that_no_image_needs() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("update.sock");
-        let (sender, mut status) = watch::channel(None);
-        let watching = tokio::spawn(UpdateDaemon::new(socket.clone(), true).watch(sender));
+        let (sender, mut known) = watch::channel(Known::default());
+        let daemon = UpdateDaemon { grace: Duration::ZERO, ..UpdateDaemon::new(socket.clone(), false) };
+        let watching = tokio::spawn(daemon.watch(sender));
         for version in ["1.0", "1.1"] {
-            let listener = UnixListener::bind(&socket).unwrap();
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let said = Status {
-                version: version.to_owned(),
-                booted: SlotName::A,
-                slots: vec![],
-                update: None,
-                problems: vec![],
-            };
-            let line = serde_json::to_string(&Answer::Status(said.clone())).unwrap() + "\n";
-            stream.write_all(line.as_bytes()).await.unwrap();
-            status.wait_for(|status| status.as_ref() == Some(&said)).await.unwrap();
-            std::fs::remove_file(&socket).unwrap();
+            let said = said(version);
+            let _stream = say(&socket, &said).await;
+            known.wait_for(|known| known.status.as_ref() == Some(&said)).await.unwrap();
         }
-        status.wait_for(Option::is_none).await.unwrap();
+        assert_eq!(*known.wait_for(|known| known.status.is_none()).await.unwrap(), Known::default());
+        watching.abort();
+    }
+
+    #[tokio::test]
+    async fn an_image_misses_its_daemon_after_a_grace_also_at_boot_and_keeps_what_it_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("update.sock");
+        let (sender, mut known) = watch::channel(Known::default());
+        let grace = Duration::from_millis(300);
+        let begun = Instant::now();
+        let daemon = UpdateDaemon { grace, ..UpdateDaemon::new(socket.clone(), true) };
+        let watching = tokio::spawn(daemon.watch(sender));
+        assert_eq!(known.wait_for(|known| known.is_missed).await.unwrap().status, None);
+        assert!(begun.elapsed() >= grace);
+        let said = said("1.0");
+        let stream = say(&socket, &said).await;
+        let there = known.wait_for(|known| known.is_there).await.unwrap().clone();
+        assert_eq!((there.status.as_ref(), there.is_missed), (Some(&said), false));
+        drop(stream);
+        let missed = known.wait_for(|known| known.is_missed && !known.is_there).await.unwrap().clone();
+        assert_eq!(missed.status, Some(said));
         watching.abort();
     }
 }

@@ -32,12 +32,14 @@ async fn live(connection: &mut Connection, start: &StreamStart) {
     connection.status("the stream running", running).await;
 }
 
-async fn stream_log(connection: &mut Connection, start: &StreamStart) -> Vec<String> {
+/// The stream's log, or why there is none.
+async fn stream_log(connection: &mut Connection, start: &StreamStart) -> Result<Vec<String>, String> {
     let request = LogRequest { stream_id: Some(start.stream_id), lines: 10 };
     let id = connection.say(RelayMessage::LogRequest(request)).await;
     connection
         .expect("log.chunk", |message| match &message.message {
-            DeviceMessage::LogChunk(chunk) if chunk.request_id == id && chunk.last => Some(chunk.lines.clone()),
+            DeviceMessage::LogChunk(chunk) if chunk.request_id == id && chunk.last => Some(Ok(chunk.lines.clone())),
+            DeviceMessage::LogRequestResponse(CommandResult::Refused { message, .. }) => Some(Err(message.clone())),
             _ => None,
         })
         .await
@@ -58,14 +60,16 @@ async fn without_a_data_disk_it_streams_and_says_so() {
     device.start();
     let mut connection = relay.accept_login().await;
     let status = connection.status("both problems", |status| status.problems.len() == 2).await;
-    for (problem, part) in status.problems.iter().zip(["nothing is recorded", "logs are kept in memory only"]) {
+    for (problem, part) in status.problems.iter().zip(["nothing is recorded", "keep no logs"]) {
         assert_eq!(problem.kind, DeviceProblemKind::Data);
         assert!(problem.message.contains(part), "{}", problem.message);
     }
     let start = recorded();
     live(&mut connection, &start).await;
-    assert!(!stream_log(&mut connection, &start).await.is_empty());
-    assert!(device.path(&format!("run/encoder-{}.log", start.stream_id)).exists());
+    let output = format!("/proc/{}/fd/1", device.encoder_pid(start.stream_id).unwrap());
+    assert_eq!(fs::read_link(output).unwrap().to_str(), Some("/dev/null"));
+    assert!(!device.path(&format!("run/encoder-{}.log", start.stream_id)).exists());
+    assert!(stream_log(&mut connection, &start).await.unwrap_err().contains("cannot read the log"));
     // The disk is back: nothing is wrong any more.
     for name in ["media", "log"] {
         fs::remove_file(device.path(name)).unwrap();
@@ -75,7 +79,7 @@ async fn without_a_data_disk_it_streams_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_full_data_disk_is_told_in_bytes_and_harms_no_stream() {
+async fn a_full_data_disk_is_told_and_harms_no_stream() {
     let (mut relay, mut device) = enrolled().await;
     let setup = "mount -t tmpfs -o size=8m none media; mount -t tmpfs -o size=8m none log; \
                  head -c 8300000 /dev/zero > media/old.ts; head -c 9000000 /dev/zero > log/old || true";
@@ -85,13 +89,15 @@ async fn a_full_data_disk_is_told_in_bytes_and_harms_no_stream() {
     let mut connection = relay.accept_login().await;
     let status = connection.status("both problems", |status| status.problems.len() == 2).await;
     let [media, log] = &status.problems[..] else { panic!("{:?}", status.problems) };
-    assert!(media.message.contains("media is full, only") && media.message.contains("KiB of 8192 KiB"), "{media:?}");
-    assert!(log.message.contains("log is full, only 0 bytes of"), "{log:?}");
+    assert!(media.message.contains("media is full, less than 163 KiB of 8192 KiB"), "{media:?}");
+    assert!(media.message.ends_with("delete old recordings"), "{media:?}");
+    assert!(log.message.contains("log is full") && log.message.ends_with("delete old logs"), "{log:?}");
     assert_eq!((media.kind, log.kind), (DeviceProblemKind::Data, DeviceProblemKind::Data));
     assert_eq!(status.disk.total_bytes, 8 * 1024 * 1024, "the status is about the disk of recordings");
     let start = recorded();
     live(&mut connection, &start).await;
-    assert!(!stream_log(&mut connection, &start).await.is_empty());
+    assert!(stream_log(&mut connection, &start).await.is_err());
+    assert!(device.log().contains("takes no logs"));
     assert_eq!(connection.stop(start.stream_id).await, CommandResult::Done);
 }
 

@@ -94,5 +94,6 @@ async fn a_certificate_that_came_with_the_enrolment_is_trusted_while_the_agent_r
     let (done, said) = device.enrol(&["--relay", &url, "--ca", &ca], TOKEN);
     assert!(done, "{said}");
     relay.accept_login().await.status("anything", |_| true).await;
-    assert_eq!(std::fs::read(device.path("state/relay-ca.pem")).unwrap(), std::fs::read(&ca).unwrap());
+    let kept: toml::Table = std::fs::read_to_string(device.path("state/relay.toml")).unwrap().parse().unwrap();
+    assert_eq!(kept["relay_ca"].as_str(), Some(&*std::fs::read_to_string(&ca).unwrap()));
 }

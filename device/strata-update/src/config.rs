@@ -197,7 +197,7 @@ mod tests {
     fn the_shipped_file_names_every_key_with_its_default() {
         assert_eq!(Config::read(Path::new(SHIPPED)).unwrap(), Config::default());
         let keys = fs::read_to_string(SHIPPED).unwrap().lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(keys, 12, "each key of `Config` once");
+        assert_eq!(keys, 13, "each key of `Config` once");
     }
 
     #[test]

@@ -153,7 +153,7 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
 }
 
 async fn run_deadline(config: &Config) -> anyhow::Result<()> {
-    match deadline::verdict(config) {
+    match deadline::verdict(config).await {
         Verdict::Good => eprintln!("strata-update: the running system was called good"),
         Verdict::Live => {
             eprintln!("strata-update: the running system was not called good, but a stream is live: no reboot");

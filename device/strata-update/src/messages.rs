@@ -35,6 +35,8 @@ pub enum FailureKind {
     Busy,
     /// RAUC does not run.
     NoRauc,
+    /// RAUC was lost while it installed: it may go on to the end, or be there already.
+    Lost,
     /// The boot loader's state cannot be read or written.
     BootState,
     /// Not the build that was asked for.

@@ -11,12 +11,16 @@ use crate::files;
 pub struct Problems {
     /// About this boot; stays until the next.
     pub boot: Vec<DeviceProblem>,
-    /// The state cannot be kept.
+    /// The state that was kept could not be read; stays until the next start.
     pub identity: Option<String>,
+    /// The state cannot be kept.
+    pub not_kept: Option<String>,
     /// The running slot cannot be called good, or not yet.
     pub not_good: Option<String>,
     /// The reboot that an update needs does not come.
     pub reboot: Option<String>,
+    /// Slots have to be marked and cannot be.
+    pub not_marked: Option<String>,
 }
 
 impl Problems {
@@ -27,8 +31,10 @@ impl Problems {
         let mut all = partitions(data_problems_file);
         all.extend(self.boot.iter().cloned());
         all.extend(of(DeviceProblemKind::Identity, &self.identity));
+        all.extend(of(DeviceProblemKind::Identity, &self.not_kept));
         all.extend(of(DeviceProblemKind::Boot, &self.not_good));
         all.extend(of(DeviceProblemKind::Boot, &self.reboot));
+        all.extend(of(DeviceProblemKind::Boot, &self.not_marked));
         all
     }
 }

@@ -132,15 +132,14 @@ impl Rauc {
     /// Installs a bundle; `progress` is told the percentage as it grows.
     ///
     /// # Errors
-    /// [`Failure`]; the running slot is untouched then.
+    /// [`Failure`]; the running slot is untouched then. [`FailureKind::Lost`]: the other one may be the next to boot.
     pub async fn install(
         &self,
         source: &str,
         manifest_sha256: Option<&str>,
         mut progress: impl FnMut(u8),
     ) -> Result<(), Failure> {
-        let lost = |error: zbus::Error| failed(&error, source);
-        let mut completed = self.proxy.receive_completed().await.map_err(lost)?;
+        let mut completed = self.proxy.receive_completed().await.map_err(|error| failed(&error, source))?;
         self.start(source, manifest_sha256).await?;
         let mut ticks = time::interval(PROGRESS_INTERVAL);
         let mut idle_looks = 0;
@@ -148,7 +147,7 @@ impl Rauc {
             tokio::select! {
                 signal = completed.next() => {
                     let Some(signal) = signal else { return Err(ended_in_the_middle()) };
-                    let result = signal.args().map_err(lost)?.result;
+                    let result = signal.args().map_err(|error| unanswered(&error))?.result;
                     return if result == 0 { Ok(()) } else { Err(self.last_failure(source).await) };
                 }
                 _ = ticks.tick() => {}
@@ -168,15 +167,19 @@ impl Rauc {
     /// Orders the install. RAUC takes the manifest's hash from 1.14 on; an older one is asked without it, and the
     /// caller compares afterwards.
     async fn start(&self, source: &str, manifest_sha256: Option<&str>) -> Result<(), Failure> {
+        let no_start = |error: zbus::Error| match answer(&error) {
+            Some(text) => logged(translate(&text, source)),
+            None => unanswered(&error),
+        };
         if let Some(hash) = manifest_sha256 {
             let args = HashMap::from([("require-manifest-hash", Variant::from(hash))]);
             match self.proxy.install_bundle(source, args).await {
                 Err(error)
                     if answer(&error).is_some_and(|text| text.contains("Unsupported key: require-manifest-hash")) => {}
-                result => return result.map_err(|error| failed(&error, source)),
+                result => return result.map_err(no_start),
             }
         }
-        self.proxy.install_bundle(source, HashMap::new()).await.map_err(|error| failed(&error, source))
+        self.proxy.install_bundle(source, HashMap::new()).await.map_err(no_start)
     }
 
     async fn last_failure(&self, source: &str) -> Failure {
@@ -268,15 +271,21 @@ fn no_rauc(raw: &str) -> Failure {
 }
 
 fn boot_state(raw: &str) -> Failure {
-    let kind =
-        if raw.contains("already processing a different method") { FailureKind::Busy } else { FailureKind::BootState };
+    if raw.contains("already processing a different method") {
+        return translate(raw, "");
+    }
     let sentence = format!("The boot loader's state cannot be written ({raw}): the device's disk may be failing.");
-    Failure { kind, sentence, raw: raw.to_owned() }
+    Failure { kind: FailureKind::BootState, sentence, raw: raw.to_owned() }
+}
+
+/// What became of an order to install is not known.
+fn unanswered(error: &zbus::Error) -> Failure {
+    Failure { kind: FailureKind::Lost, ..no_rauc(&error.to_string()) }
 }
 
 fn ended_in_the_middle() -> Failure {
     let sentence =
         "The update service of the device (RAUC) ended in the middle: the device runs what it ran before; try again."
             .to_owned();
-    logged(Failure { kind: FailureKind::NoRauc, sentence, raw: "RAUC is idle, and no Completed was seen".to_owned() })
+    logged(Failure { kind: FailureKind::Lost, sentence, raw: "RAUC is idle, and no Completed was seen".to_owned() })
 }

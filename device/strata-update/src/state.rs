@@ -92,6 +92,8 @@ pub struct Start {
     pub on_target: bool,
     /// Whether the device booted since the state was written.
     pub new_boot: bool,
+    /// Whether the slot that runs may hold what the update wrote, or never ran well: only the check can tell.
+    pub unproven: bool,
 }
 
 /// What is to be done, in this order.
@@ -117,6 +119,8 @@ pub enum Action {
     Reject,
     /// Mark the other slot bad, make this one the first to boot, keep the journal of what failed.
     Settle,
+    /// Take back what RAUC may have made of the other slot, once it is done: then the update is refused.
+    TakeBack,
 }
 
 /// The state and what decides the next one.
@@ -164,8 +168,9 @@ impl Machine {
         };
         match (self.state, event) {
             (_, Event::Started(start)) => self.start(start),
+            // What RAUC may have begun for an order that this one replaces counts on.
             (Idle | Waiting | Good | RolledBack | Refused, Event::InstallAsked) if !self.is_busy() => {
-                (Self::at(Waiting), vec![Action::Prepare])
+                (Self { resumes: self.resumes, ..Self::at(Waiting) }, vec![Action::Prepare])
             }
             (Idle | Waiting | Good | RolledBack | Refused, Event::RollbackAsked) if !self.is_busy() => {
                 (Self::at(Switching), vec![Action::Switch])
@@ -198,19 +203,21 @@ impl Machine {
 
     /// What the state on the disk means now. Everything but a running check and a finished one also calls the slot
     /// good as soon as its agent is ready, as on any boot.
-    fn start(self, Start { on_target, new_boot }: Start) -> (Self, Vec<Action>) {
+    fn start(self, Start { on_target, new_boot, unproven }: Start) -> (Self, Vec<Action>) {
         use State::{
             Downloading, Good, Idle, Installed, RebootPending, Refused, RolledBack, Switching, Verifying, Waiting,
         };
         let fell_back = (Self::at(RolledBack), vec![Action::Settle, Action::Confirm]);
         match (self.state, on_target) {
+            // RAUC was done all the same, after its end had been given up or was awaited anew.
+            (Waiting | Refused, _) if unproven => (Self::at(Verifying), vec![Action::Verify]),
             (Idle | Refused, false) => (self, vec![Action::Confirm]),
             (Waiting, false) => (self, vec![Action::Confirm, Action::Prepare]),
-            // Before the first slot was switched anything is as before.
+            // RAUC may still be at work for the daemon before, or be done: both are found out by asking it again.
             (Downloading, false) if self.resumes < MOST_RESUMES => {
                 (Self { state: Waiting, resumes: self.resumes + 1, ..self }, vec![Action::Confirm, Action::Prepare])
             }
-            (Downloading, false) => (Self::at(Refused), vec![Action::Confirm]),
+            (Downloading, false) => (self, vec![Action::Confirm, Action::TakeBack]),
             (Switching, false) if new_boot => (Self::at(Refused), vec![Action::Confirm]),
             (Switching, false) => (self, vec![Action::Switch]),
             // RAUC was done, only its end was not written down; or the reboot came by itself.

@@ -1,6 +1,8 @@
 //! The tables: every state with every event, and every state with every kind of start.
 
-use super::Action::{AwaitReboot, CallGood, Confirm, Install, Prepare, Reboot, Reject, Settle, Switch, Verify};
+use super::Action::{
+    AwaitReboot, CallGood, Confirm, Install, Prepare, Reboot, Reject, Settle, Switch, TakeBack, Verify,
+};
 use super::State::{
     Downloading, Good, Idle, Installed, RebootPending, Refused, RolledBack, Switching, Verifying, Waiting,
 };
@@ -109,7 +111,7 @@ fn every_state_meets_every_start() {
     ];
     assert_eq!(table.len(), STATES.len() * 4);
     for (state, on_target, new_boot, expected, actions) in table {
-        let start = Start { on_target: *on_target, new_boot: *new_boot };
+        let start = Start { on_target: *on_target, new_boot: *new_boot, unproven: false };
         let (next, done) = Machine::at(*state).step(Event::Started(start));
         assert_eq!((next.state, done.as_slice()), (*expected, *actions), "{state:?} {start:?}");
     }
@@ -118,7 +120,7 @@ fn every_state_meets_every_start() {
 #[test]
 fn an_install_that_the_power_cut_off_is_begun_anew_three_times_at_most() {
     let mut machine = Machine::at(Downloading);
-    let start = Event::Started(Start { on_target: false, new_boot: true });
+    let start = Event::Started(Start { on_target: false, new_boot: true, unproven: false });
     for resumes in 1..=MOST_RESUMES {
         let (next, actions) = machine.step(start);
         assert_eq!((next.state, next.resumes), (Waiting, resumes));
@@ -128,12 +130,24 @@ fn an_install_that_the_power_cut_off_is_begun_anew_three_times_at_most() {
         machine = next;
     }
     let (next, actions) = machine.step(start);
-    assert_eq!((next, actions.as_slice()), (Machine::at(Refused), [Confirm].as_slice()));
+    // Refused only when RAUC can no longer make the slot the next to boot; however often that is begun anew.
+    assert_eq!((next, actions.as_slice()), (machine, [Confirm, TakeBack].as_slice()));
+    assert_eq!(next.step(start), (machine, vec![Confirm, TakeBack]));
+    assert_eq!(next.step(Event::Refused), (Machine::at(Refused), vec![]));
+}
+
+#[test]
+fn a_system_that_may_be_new_is_checked_whatever_was_thought_of_its_update() {
+    for (state, on_target) in [(Waiting, true), (Refused, true), (Refused, false)] {
+        let start = Start { on_target, new_boot: true, unproven: true };
+        let (next, actions) = Machine::at(state).step(Event::Started(start));
+        assert_eq!((next, actions.as_slice()), (Machine::at(Verifying), [Verify].as_slice()), "{state:?}");
+    }
 }
 
 #[test]
 fn a_rejection_is_carried_out_once_wherever_the_power_is_cut() {
-    let on = |on_target| Event::Started(Start { on_target, new_boot: true });
+    let on = |on_target| Event::Started(Start { on_target, new_boot: true, unproven: on_target });
     // Written down, not yet marked: the failed system boots again and rejects itself again.
     let (unmarked, actions) = Machine::at(Verifying).step(Event::Failed);
     assert_eq!(actions, [Reject]);

@@ -65,11 +65,19 @@ pub struct SlotNote {
 /// How often both slots had used up their attempts.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Rounds {
-    /// As U-Boot counts.
+    /// As U-Boot counts: from 9 on from the beginning again.
     pub count: u32,
-    /// The boot in which it had grown.
+    /// The boot in which it had changed.
     #[serde(default)]
     pub grown_in: Option<String>,
+}
+
+impl Rounds {
+    /// As of this boot, with U-Boot's count now; none when there is nothing new. Every other number is a new round.
+    #[must_use]
+    pub fn counted(&self, count: u32, boot: &str) -> Option<Self> {
+        (count != self.count).then(|| Self { count, grown_in: Some(boot.to_owned()) })
+    }
 }
 
 /// Everything in the file.
@@ -123,13 +131,16 @@ impl Persisted {
     pub fn start(&self, booted: SlotName, boot: &str) -> Start {
         use crate::state::State::{Idle, Refused};
         let unexpected = self.expected.is_some_and(|expected| expected != booted);
-        match &self.update {
-            // Nothing is under way: what counts is the slot that ran well before.
-            Some(update) if matches!(update.machine.state, Idle | Refused) => {
-                Start { on_target: unexpected, new_boot: update.boot != boot }
-            }
-            Some(update) => Start { on_target: update.target == booted, new_boot: update.boot != boot },
-            None => Start { on_target: unexpected, new_boot: true },
+        let Some(update) = &self.update else {
+            return Start { on_target: unexpected, new_boot: true, unproven: false };
+        };
+        let is_target = update.target == booted;
+        let never_good = update.machine.state == Refused && !self.note(booted).called_good;
+        Start {
+            // Where nothing is under way, what counts is the slot that ran well before.
+            on_target: if matches!(update.machine.state, Idle | Refused) { unexpected } else { is_target },
+            new_boot: update.boot != boot,
+            unproven: is_target && (update.installed_in.is_some() || never_good),
         }
     }
 }
@@ -267,5 +278,31 @@ mod tests {
         assert_eq!(start(Some(State::Refused), Some(B), A, "boot2"), (true, true));
         assert_eq!(start(Some(State::Verifying), Some(A), B, "boot2"), (true, true));
         assert_eq!(start(Some(State::Downloading), Some(A), A, "boot1"), (false, false));
+    }
+
+    #[test]
+    fn a_slot_is_unproven_where_an_update_may_have_written_to_it_or_it_never_ran_well() {
+        use SlotName::{A, B};
+        let unproven = |state, installed_in: Option<&str>, called_good, booted| {
+            let update = Record { installed_in: installed_in.map(str::to_owned), ..record(state) };
+            let b = SlotNote { called_good, ..SlotNote::default() };
+            let content = Persisted { expected: Some(A), b, update: Some(update), ..Persisted::default() };
+            content.start(booted, "boot2").unproven
+        };
+        assert!(unproven(State::Refused, Some("boot1"), true, B));
+        assert!(unproven(State::Refused, None, false, B));
+        assert!(!unproven(State::Refused, None, true, B), "the system before, which nothing has touched");
+        assert!(!unproven(State::Refused, Some("boot1"), false, A));
+        assert!(unproven(State::Waiting, Some("boot1"), true, B));
+        assert!(!unproven(State::Waiting, None, false, B));
+    }
+
+    #[test]
+    fn u_boots_count_of_rounds_begins_anew_after_nine() {
+        let nine = Rounds { count: 9, grown_in: None };
+        assert_eq!(nine.counted(9, "boot2"), None);
+        for count in [1, 0, 10] {
+            assert_eq!(nine.counted(count, "boot2"), Some(Rounds { count, grown_in: Some("boot2".to_owned()) }));
+        }
     }
 }

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use jiff::Timestamp;
-use strata_control::{DeviceProblemKind, SlotName, SlotState, UpdateSchedule, UpdateStep};
+use strata_control::{DeviceProblem, DeviceProblemKind, SlotName, SlotState, UpdateSchedule, UpdateStep};
 use strata_update_protocol::{Answer, Install, Request};
 
 use support::services::{Behaviour, hash};
@@ -113,6 +113,12 @@ async fn a_live_stream_is_waited_for_before_the_install_and_before_the_reboot() 
     device.wait_step(UpdateStep::Installed).await;
     tokio::time::sleep(support::PACE.look * 10).await;
     assert_eq!(device.world().reboots, 0);
+    // The agent is started again; the encoder lives on.
+    device.agent("boot", false, 0);
+    tokio::time::sleep(support::PACE.look * 10).await;
+    assert_eq!(device.world().reboots, 0);
+    let error = device.order(Request::Reboot { even_if_live: false }).await.unwrap_err().to_string();
+    assert!(error.contains("does not tell whether a stream is live"), "{error}");
     device.agent("idle", true, 0);
     device.wait_reboots(1).await;
 }
@@ -226,9 +232,38 @@ async fn without_a_place_for_its_state_no_update_begins() {
     let error = device.order(Request::Install(order(URL))).await.unwrap_err().to_string();
     assert!(error.contains("identity partition may be damaged"), "{error}");
     let status = device.status().await;
-    assert_eq!(status.update.unwrap().step, UpdateStep::Refused);
-    assert!(status.problems.iter().any(|problem| problem.kind == DeviceProblemKind::Identity));
+    assert_eq!(status.update.as_ref().unwrap().step, UpdateStep::Refused);
+    let unwritten = |problem: &DeviceProblem| {
+        problem.kind == DeviceProblemKind::Identity && problem.message.contains("cannot be written down")
+    };
+    assert!(status.problems.iter().any(unwritten), "{status:?}");
     assert_eq!(device.world().take_marks(), ["booted good"]);
+    // Repaired: the next thing that is written down ends the problem.
+    fs::remove_file(device.path("identity")).unwrap();
+    device.order(Request::Install(order(URL))).await.unwrap();
+    device.wait_reboots(1).await;
+    let problems = device.status().await.problems;
+    assert!(!problems.iter().any(unwritten), "{problems:?}");
+}
+
+#[tokio::test]
+async fn an_install_whose_end_was_not_heard_is_taken_back_before_it_is_refused() {
+    let device = device().await;
+    device.world().behaviour = Behaviour::Unheard;
+    device.world().refuse_marks = true;
+    device.order(Request::Install(order(URL))).await.unwrap();
+    let told = |message: &str| message.contains("could not be told yet which slot to boot");
+    let status = device.wait(|status| status.problems.iter().any(|problem| told(&problem.message))).await;
+    assert_eq!(status.update.unwrap().step, UpdateStep::Downloading, "not refused while it would boot");
+    assert_eq!(device.world().first, SlotName::B);
+    device.world().refuse_marks = false;
+    let reason = device.wait_step(UpdateStep::Refused).await.error.unwrap();
+    assert!(reason.contains("ended in the middle"), "{reason}");
+    let status = device.status().await;
+    assert_eq!((status.problems.as_slice(), slot(&status, SlotName::B).state), ([].as_slice(), SlotState::Bad));
+    let mut world = device.world();
+    assert_eq!(world.take_marks(), ["booted good", "other bad", "booted active"]);
+    assert_eq!((world.first, world.b.bootable, world.reboots), (SlotName::A, false, 0));
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ async fn an_install_ends_with_its_completion_and_fails_in_raucs_words() {
     assert_eq!((failure.kind, failure.raw.as_str()), (FailureKind::ConnectionLost, error));
     world.lock().unwrap().behaviour = Behaviour::Dies;
     let failure = rauc.install(URL, None, |_| {}).await.unwrap_err();
-    assert!(failure.kind == FailureKind::NoRauc && failure.sentence.contains("in the middle"), "{failure:?}");
+    assert!(failure.kind == FailureKind::Lost && failure.sentence.contains("in the middle"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -79,6 +79,7 @@ async fn slots_are_marked() {
 async fn a_service_that_is_gone_is_said_in_a_sentence() {
     let (rauc, _, [_client, server], _) = rauc().await;
     server.close().await.unwrap();
+    assert_eq!(rauc.install(URL, None, |_| {}).await.unwrap_err().kind, FailureKind::NoRauc, "it was never ordered");
     for failure in [rauc.slots().await.unwrap_err(), rauc.mark(Mark::Good, Which::Booted).await.unwrap_err()] {
         assert!(failure.kind == FailureKind::NoRauc && failure.sentence.contains("does not answer"), "{failure:?}");
     }

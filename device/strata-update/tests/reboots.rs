@@ -209,11 +209,22 @@ async fn an_install_that_the_power_cut_off_is_done_again_and_given_up_at_last() 
         device.boot(SlotName::A, "0.1.0", "").await;
         device.wait_good().await;
     }
-    device.wait_step(UpdateStep::Downloading).await;
-    device.cut().await;
-    device.world().operation = "idle".to_owned();
-    device.boot(SlotName::A, "0.1.0", "").await;
+    device.until(|| device.world().operation == "installing").await;
+    device.stop().await;
+    device.world().take_marks();
+    // Only the daemon ended: RAUC is still at work, and makes the slot the next to boot at last.
+    device.daemon("rauc.slot=A").await;
+    let told = |message: &str| message.contains("RAUC is busy");
+    let status = device.wait(|status| status.problems.iter().any(|problem| told(&problem.message))).await;
+    assert_eq!(status.update.unwrap().step, UpdateStep::Downloading);
+    {
+        let mut world = device.world();
+        assert_eq!(world.take_marks(), [""; 0]);
+        (world.first, world.b.bootable, world.operation) = (SlotName::B, true, "idle".to_owned());
+    }
     let update = device.wait_step(UpdateStep::Refused).await;
+    assert_eq!(device.world().take_marks(), ["other bad", "booted active"]);
+    assert_eq!(device.world().first, SlotName::A);
     assert!(
         update.error.as_ref().unwrap().contains("The power went away while the update to 0.2.0 was written, 4 times"),
         "{update:?}"
@@ -236,6 +247,68 @@ async fn the_power_may_go_between_raucs_end_and_ours() {
     device.config.verify_limit_s = 600;
     device.boot(SlotName::B, "0.2.0", "").await;
     device.wait_step(UpdateStep::Verifying).await;
+}
+
+#[tokio::test]
+async fn an_update_that_was_refused_and_boots_all_the_same_is_checked() {
+    let mut device = Device::new().await;
+    device.boot(SlotName::A, "0.1.0", "").await;
+    device.wait_good().await;
+    device.world().behaviour = Behaviour::Dies;
+    device.order(Request::Install(order(URL))).await.unwrap();
+    device.wait_step(UpdateStep::Refused).await;
+    device.world().take_marks();
+    device.config.verify_limit_s = 600;
+    device.boot(SlotName::B, "0.2.0", "").await;
+    device.agent("idle", true, 0);
+    let update = device.wait_step(UpdateStep::Verifying).await;
+    assert_eq!((update.version.as_str(), update.error), ("0.2.0", None));
+    assert_eq!(device.world().take_marks(), [""; 0], "neither is the old system bad nor the new one good");
+    assert!(!device.config.good_mark().exists() && device.rejected().is_empty());
+    // The former system runs again: the new one never came through.
+    device.boot(SlotName::A, "0.1.0", "").await;
+    device.wait_step(UpdateStep::RolledBack).await;
+}
+
+#[tokio::test]
+async fn an_install_that_ended_while_nobody_asked_for_it_is_checked_at_its_boot() {
+    let mut device = Device::new().await;
+    device.world().behaviour = Behaviour::Hangs;
+    device.boot(SlotName::A, "0.1.0", "").await;
+    device.wait_good().await;
+    device.order(Request::Install(order(URL))).await.unwrap();
+    device.until(|| device.world().operation == "installing").await;
+    // Begun anew, but a stream is live; RAUC comes to its end meanwhile, and the power goes.
+    device.stop().await;
+    device.agent("streaming", true, 1);
+    device.daemon("rauc.slot=A").await;
+    device.wait_step(UpdateStep::Waiting).await;
+    device.cut().await;
+    device.world().operation = "idle".to_owned();
+    device.world().take_marks();
+    device.config.verify_limit_s = 600;
+    device.boot(SlotName::B, "0.2.0", "").await;
+    device.wait_step(UpdateStep::Verifying).await;
+    assert_eq!(device.world().take_marks(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_fall_back_that_cannot_be_settled_is_a_problem_until_it_can() {
+    let mut device = installed().await;
+    device.world().refuse_marks = true;
+    device.boot(SlotName::A, "0.1.0", "strata.skipped=B:kernel-missing,").await;
+    let told = |message: &str| message.contains("could not be told yet which slot to boot");
+    let is_told = |status: &strata_update_protocol::Status| {
+        status.problems.iter().any(|problem| problem.kind == DeviceProblemKind::Boot && told(&problem.message))
+    };
+    device.wait(is_told).await;
+    let error = device.order(Request::Install(order("/data/0.2.0.raucb"))).await.unwrap_err().to_string();
+    assert!(error.contains("under way"), "{error}");
+    device.world().refuse_marks = false;
+    device.wait(|status| !is_told(status)).await;
+    assert_eq!(device.world().first, SlotName::A);
+    device.wait_good().await;
+    device.order(Request::Install(order(URL))).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,16 +3,21 @@
 use std::fs;
 
 use strata_control::{
-    AgentInfo, AgentUpdate, CommandResult, DeviceMessage, DeviceProblem, SlotName, SlotStatus, UpdateProgress,
+    AgentInfo, AgentUpdate, CommandResult, DeviceMessage, DeviceProblem, DeviceProblemKind, SlotName, SlotStatus,
+    UpdateProgress,
 };
-use strata_update_protocol::{Install, Request, Status};
+use strata_update_protocol::{Install, Request};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Agent;
 use crate::config::Config;
 use crate::problems::{self, Watcher};
-use crate::update::UpdateDaemon;
+use crate::update::{Known, UpdateDaemon};
+
+/// Said of a daemon that does not answer.
+const DAEMON_MISSED: &str = "The update daemon does not answer: updates and the state of the slots are not known. \
+                             Restart the device; if it stays so, read its journal.";
 
 /// The image, as the agent sees it.
 #[derive(Debug)]
@@ -20,8 +25,8 @@ pub(super) struct Image {
     /// Whether this machine runs one of ours.
     pub(super) is_ours: bool,
     daemon: UpdateDaemon,
-    /// What the update daemon says; none while there is none.
-    pub(super) status: watch::Receiver<Option<Status>>,
+    /// What the update daemon says, and whether it does.
+    pub(super) known: watch::Receiver<Known>,
     /// What the agent and other programs found wrong.
     pub(super) found: watch::Receiver<Vec<DeviceProblem>>,
     /// How far the update was when the relay was last told.
@@ -29,30 +34,30 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Looks once, and goes on looking in `tasks`.
+    /// Looks in `tasks`. Begins with nothing: a disk that hangs must not keep the agent from its start.
     pub(super) fn watch(config: &Config, is_ours: bool, tasks: &mut JoinSet<()>) -> Self {
         let daemon = UpdateDaemon::new(config.update_socket.clone(), is_ours);
-        let (status_sender, status) = watch::channel(None);
-        tasks.spawn(daemon.clone().watch(status_sender));
-        let watcher = Watcher::new(config);
-        let problems = watcher.look();
-        problems::log_new(&[], &problems);
-        let (found_sender, found) = watch::channel(problems);
-        tasks.spawn(watcher.run(found_sender));
-        Self { is_ours, daemon, status, found, told: None }
+        let (known_sender, known) = watch::channel(Known::default());
+        tasks.spawn(daemon.clone().watch(known_sender));
+        let (found_sender, found) = watch::channel(vec![]);
+        tasks.spawn(Watcher::new(config).run(found_sender));
+        Self { is_ours, daemon, known, found, told: None }
     }
 
     /// For `device.status`.
     pub(super) fn slots_and_update(&self) -> (Vec<SlotStatus>, Option<UpdateProgress>) {
-        let status = self.status.borrow();
-        status.as_ref().map(|status| (status.slots.clone(), status.update.clone())).unwrap_or_default()
+        let known = self.known.borrow();
+        known.status.as_ref().map(|status| (status.slots.clone(), status.update.clone())).unwrap_or_default()
     }
 
     /// Everything that is wrong with the device.
     pub(super) fn problems(&self) -> Vec<DeviceProblem> {
-        let (status, found) = (self.status.borrow(), self.found.borrow());
-        let of_image = status.as_ref().map_or(&[][..], |status| &status.problems);
-        problems::merged([of_image, &found])
+        let (known, found) = (self.known.borrow(), self.found.borrow());
+        let missed = known
+            .is_missed
+            .then(|| DeviceProblem { kind: DeviceProblemKind::Other, message: DAEMON_MISSED.to_owned() });
+        let of_image = known.status.as_ref().map_or(&[][..], |status| &status.problems);
+        problems::merged([missed.as_slice(), of_image, &found])
     }
 
     /// Hands a command to the update daemon.
@@ -65,7 +70,9 @@ impl Image {
 impl Agent {
     /// The update daemon said something, or is gone.
     pub(super) fn update_changed(&mut self) {
-        let progress = self.image.status.borrow_and_update().as_ref().and_then(|status| status.update.clone());
+        let known = self.image.known.borrow_and_update();
+        let progress = known.status.as_ref().and_then(|status| status.update.clone());
+        drop(known);
         if progress != self.image.told {
             self.tell_update(progress);
         }
@@ -141,7 +148,65 @@ fn booted_slot(cmdline: &str) -> Option<SlotName> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use nix::sys::stat::Mode;
+    use strata_control::{SlotState, UpdateStep};
+    use strata_update_protocol::Status;
+
     use super::*;
+
+    fn problem(kind: DeviceProblemKind, message: &str) -> DeviceProblem {
+        DeviceProblem { kind, message: message.to_owned() }
+    }
+
+    #[test]
+    fn a_missed_daemon_is_a_problem_and_what_it_said_last_still_told() {
+        let slot = SlotStatus { name: SlotName::A, booted: true, state: SlotState::Good, version: None, reason: None };
+        let update = UpdateProgress {
+            version: "1.1".into(),
+            slot: SlotName::B,
+            percent: 40,
+            step: UpdateStep::Downloading,
+            error: None,
+        };
+        let boot = problem(DeviceProblemKind::Boot, "slot B was passed over");
+        let status = Status {
+            version: "1.0".into(),
+            booted: SlotName::A,
+            slots: vec![slot.clone()],
+            update: Some(update.clone()),
+            problems: vec![boot.clone()],
+        };
+        let data = problem(DeviceProblemKind::Data, "the disk is full");
+        let (known_sender, known) = watch::channel(Known { status: Some(status), ..Known::default() });
+        let (_found_sender, found) = watch::channel(vec![data.clone()]);
+        let daemon = UpdateDaemon::new("/nowhere/update.sock".into(), true);
+        let image = Image { is_ours: true, daemon, known, found, told: None };
+        assert_eq!(image.problems(), [boot.clone(), data.clone()]);
+        known_sender.send_modify(|known| known.is_missed = true);
+        assert_eq!(image.problems(), [problem(DeviceProblemKind::Other, DAEMON_MISSED), boot, data]);
+        assert_eq!(image.slots_and_update(), (vec![slot], Some(update)));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_hangs_keeps_nobody_from_going_on() {
+        let folder = tempfile::tempdir().unwrap();
+        // Opening it hangs until somebody writes.
+        let pipe = folder.path().join("problems.json");
+        nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        let text = ["state_dir", "run_dir", "log_dir", "media_dir"]
+            .map(|key| format!("{key} = {:?}\n", folder.path().join(key)))
+            .concat();
+        let config = toml::from_str(&format!("{text}problem_files = [{pipe:?}]\n")).unwrap();
+        let mut tasks = JoinSet::new();
+        let mut image = Image::watch(&config, false, &mut tasks);
+        assert!(tokio::time::timeout(Duration::from_millis(200), image.found.changed()).await.is_err());
+        assert_eq!(image.problems(), []);
+        tokio::fs::write(&pipe, r#"[{"kind":"data","message":"slow"}]"#).await.unwrap();
+        image.found.changed().await.unwrap();
+        assert_eq!(image.problems(), [problem(DeviceProblemKind::Data, "slow")]);
+    }
 
     #[test]
     fn the_slot_is_what_the_boot_script_said() {

@@ -112,13 +112,13 @@ impl Agent {
         let ended = EndedStore::open(&config.state_dir)?;
 
         let scanner = Scanner::new(simulate, config.media_dir.clone());
-        let seen = Arc::new(scanner.scan());
+        let seen = Arc::new(scanner.first_look());
         let (inventory_sender, inventory) = watch::channel(Arc::clone(&seen));
         let policies = enrolled.as_ref().map(|enrolled| enrolled.config.links.clone()).unwrap_or_default();
         let (surroundings, watched) = watch::channel(Surroundings { inventory: Arc::clone(&seen), policies });
         let (events, stream_events) = mpsc::channel(STREAM_EVENT_BOUND);
         let records = RecordStore::open(&config.state_dir)?;
-        let context = Arc::new(StreamContext { config, simulate, records, surroundings: watched, events });
+        let context = Arc::new(StreamContext::new(config, simulate, records, watched, events));
 
         let (relay_sender, relay_events) = mpsc::channel(RELAY_EVENT_BOUND);
         let agent_info = agent_info();
@@ -178,7 +178,6 @@ impl Agent {
             }
         }
         self.streams_changed();
-        self.prune_logs();
         Ok(())
     }
 
@@ -201,7 +200,7 @@ impl Agent {
                 Some((stream_id, event)) = self.stream_events.recv() => self.stream_event(stream_id, event),
                 Some(reply) = self.replies.join_next() => send_reply(reply),
                 Ok(()) = self.inventory.changed() => self.inventory_changed(),
-                Ok(()) = self.image.status.changed() => self.update_changed(),
+                Ok(()) = self.image.known.changed() => self.update_changed(),
                 Ok(()) = self.image.found.changed() => self.problems_changed(),
                 () = time::sleep_until(self.status_due), if self.relay.outgoing.is_some() => self.send_status(),
                 _ = beat.tick() => notify::alive(),
@@ -373,10 +372,8 @@ impl Agent {
             let name = path.to_string_lossy();
             running.iter().any(|stream| name.contains(stream.as_str()))
         };
-        for folder in self.context.log_folders() {
-            if let Err(error) = logs::prune(folder, is_running) {
-                tracing::warn!("{error:#}");
-            }
+        if let Err(error) = logs::prune(&self.context.config.log_dir, is_running) {
+            tracing::warn!("{error:#}");
         }
     }
 }

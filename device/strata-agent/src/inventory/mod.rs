@@ -66,10 +66,19 @@ impl Scanner {
         Self { simulate, started: Instant::now(), media: media::MediaFolder::new(media_dir) }
     }
 
+    /// One look that touches no disk: one that hangs must not keep the agent from its start.
+    #[must_use]
+    pub fn first_look(&self) -> Inventory {
+        self.look(vec![])
+    }
+
     /// One look, without playing times that are not known yet.
     #[must_use]
     pub fn scan(&self) -> Inventory {
-        let saved_media = self.media.files();
+        self.look(self.media.files())
+    }
+
+    fn look(&self, saved_media: Vec<SavedMedia>) -> Inventory {
         if self.simulate {
             return Inventory {
                 interfaces: simulated::interfaces(self.started.elapsed()),

@@ -349,7 +349,7 @@ async fn connect(target: &Target) -> anyhow::Result<Socket> {
         .with_context(|| format!("{}:{} cannot be reached", url.host, url.port))?;
     tcp.set_nodelay(true).context("TCP_NODELAY cannot be set")?;
     let connector = match url.tls {
-        true => Connector::Rustls(tls::client_config(&target.ca_files)?),
+        true => Connector::Rustls(tls::client_config(target.ca_file.as_deref(), target.ca.as_deref())?),
         false => Connector::Plain,
     };
     let limits = WebSocketConfig::default()

@@ -1,8 +1,8 @@
 //! Whom the agent trusts as a relay: TLS 1.3, the system's certificate
-//! authorities and, where configured, one file more.
+//! authorities and, where there are such, a configured file and the relay's own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -10,21 +10,26 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The TLS settings; files are read anew for each connection, so that a renewed one counts.
+/// The TLS settings; `ca_file` is read anew for each connection, so that a renewed one counts. `own` (PEM) is what came
+/// with the enrolment.
 ///
 /// # Errors
-/// Names the file that cannot be used, or says that there is no authority at all.
-pub fn client_config(ca_files: &[PathBuf]) -> anyhow::Result<Arc<ClientConfig>> {
+/// Names what cannot be used, or says that there is no authority at all.
+pub fn client_config(ca_file: Option<&Path>, own: Option<&str>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::debug!("a certificate of the system was left out: {error}");
     }
     roots.add_parsable_certificates(system.certs);
-    for path in ca_files {
+    if let Some(path) = ca_file {
         let pem =
             fs::read(path).with_context(|| format!("cannot read the certificate authority {}", path.display()))?;
         add_authorities(&mut roots, &pem).with_context(|| format!("in {}", path.display()))?;
+    }
+    if let Some(pem) = own {
+        add_authorities(&mut roots, pem.as_bytes())
+            .context("in the relay's own authority: give it again by `strata-agent enrol --relay URL --ca FILE`")?;
     }
     anyhow::ensure!(
         !roots.is_empty(),
@@ -69,8 +74,11 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let message = format!("{:#}", client_config(std::slice::from_ref(&path)).unwrap_err());
+            let message = format!("{:#}", client_config(Some(&path), None).unwrap_err());
             assert!(message.contains("ca.pem"), "{message}");
+            let Some(content) = content else { continue };
+            let message = format!("{:#}", client_config(None, Some(content)).unwrap_err());
+            assert!(message.contains("enrol --relay URL --ca FILE"), "{message}");
         }
     }
 }

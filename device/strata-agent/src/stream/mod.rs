@@ -17,8 +17,9 @@ mod restart;
 mod serve;
 mod task;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use strata_control::{
     BitrateBounds, CommandResult, EndReason, LinkPolicy, RefusedCode, RunningStream, Source, StreamEnded, StreamId,
@@ -56,9 +57,23 @@ pub struct StreamContext {
     pub surroundings: watch::Receiver<Surroundings>,
     /// Where events go.
     pub events: mpsc::Sender<(StreamId, StreamEvent)>,
+    /// Whether it was said that no logs are kept.
+    no_logs: AtomicBool,
 }
 
 impl StreamContext {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        simulate: bool,
+        records: RecordStore,
+        surroundings: watch::Receiver<Surroundings>,
+        events: mpsc::Sender<(StreamId, StreamEvent)>,
+    ) -> Self {
+        Self { config, simulate, records, surroundings, events, no_logs: AtomicBool::new(false) }
+    }
+
     /// A stream's encoder socket.
     #[must_use]
     pub fn socket(&self, stream_id: StreamId) -> PathBuf {
@@ -71,25 +86,21 @@ impl StreamContext {
         self.config.run_dir.join(format!("netem-{stream_id}.sock"))
     }
 
-    /// The newest log of a stream's encoder.
+    /// The log of a stream's encoder; there is none where the disk took no logs when it started.
     #[must_use]
     pub fn log(&self, stream_id: StreamId) -> PathBuf {
-        let name = format!("encoder-{stream_id}.log");
-        let changed = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
-        let [kept, in_memory] = self.log_folders().map(|folder| folder.join(&name));
-        if changed(&in_memory) > changed(&kept) { in_memory } else { kept }
+        self.config.log_dir.join(format!("encoder-{stream_id}.log"))
     }
 
-    /// Where a process that starts now logs: on disk, or in memory while the disk takes no logs.
-    #[must_use]
-    pub(crate) fn new_log(&self, name: &str) -> PathBuf {
-        let [kept, in_memory] = self.log_folders();
-        if takes_logs(kept) { kept.join(name) } else { in_memory.join(name) }
-    }
-
-    /// Where logs are: on disk, and in memory.
-    pub(crate) fn log_folders(&self) -> [&Path; 2] {
-        [&self.config.log_dir, &self.config.run_dir]
+    /// Where a process that starts now logs; nowhere while the disk takes no logs, as memory has no room for them.
+    pub(crate) fn new_log(&self, name: &str) -> Option<PathBuf> {
+        let folder = &self.config.log_dir;
+        let taken = takes_logs(folder);
+        if !self.no_logs.swap(!taken, Ordering::Relaxed) && !taken {
+            let folder = folder.display();
+            tracing::warn!("{folder} takes no logs: encoders that start keep their own last lines only");
+        }
+        taken.then(|| folder.join(name))
     }
 }
 
@@ -217,5 +228,31 @@ pub fn refused_code(reason: EndReason) -> RefusedCode {
         | EndReason::NoPort
         | EndReason::DiskFull
         | EndReason::Other => RefusedCode::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn logs_are_on_disk_or_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let log_dir = folder.path().join("log");
+        let config = toml::from_str(&format!("log_dir = {log_dir:?}\nrun_dir = {:?}", folder.path())).unwrap();
+        let records = RecordStore::open(folder.path()).unwrap();
+        let (surroundings, events) = (watch::channel(Surroundings::default()).1, mpsc::channel(1).0);
+        let context = StreamContext::new(config, false, records, surroundings, events);
+        // No folder can be made there.
+        fs::write(&log_dir, "").unwrap();
+        for _ in 0..2 {
+            assert_eq!(context.new_log("encoder.log"), None);
+            assert!(context.no_logs.load(Ordering::Relaxed));
+        }
+        fs::remove_file(&log_dir).unwrap();
+        assert_eq!(context.new_log("encoder.log"), Some(log_dir.join("encoder.log")));
+        assert!(!context.no_logs.load(Ordering::Relaxed), "the next time is said again");
     }
 }

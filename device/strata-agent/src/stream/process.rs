@@ -1,6 +1,6 @@
 //! An encoder's process: started by this agent, or by one before it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts an encoder and hands it its configuration.
-    pub(super) async fn start(program: &Path, config: &EncoderConfig, log: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(program: &Path, config: &EncoderConfig, log: Option<&Path>) -> anyhow::Result<Self> {
         let mut line = serde_json::to_vec(config).context("the encoder's configuration")?;
         line.push(b'\n');
         let mut child = spawn(program, &[], log, Stdio::piped())?;
@@ -142,10 +142,12 @@ impl Process {
     }
 }
 
-/// Starts `program` in a session of its own, writing to `log`.
-pub(crate) fn spawn(program: &Path, arguments: &[&str], log: &Path, stdin: Stdio) -> anyhow::Result<Child> {
-    let output = open_log(log)?;
-    let errors = output.try_clone().with_context(|| format!("cannot use the log {}", log.display()))?;
+/// Starts `program` in a session of its own, writing to `log` where there is one.
+pub(crate) fn spawn(program: &Path, arguments: &[&str], log: Option<&Path>, stdin: Stdio) -> anyhow::Result<Child> {
+    let (output, errors) = match log {
+        Some(log) => outputs(log)?,
+        None => (Stdio::null(), Stdio::null()),
+    };
     session::command(program)
         .args(arguments)
         .stdin(stdin)
@@ -155,13 +157,15 @@ pub(crate) fn spawn(program: &Path, arguments: &[&str], log: &Path, stdin: Stdio
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn open_log(log: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
+fn outputs(log: &Path) -> anyhow::Result<(Stdio, Stdio)> {
+    let output = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
         .open(log)
-        .with_context(|| format!("cannot write the log {}", log.display()))
+        .with_context(|| format!("cannot write the log {}", log.display()))?;
+    let errors = output.try_clone().with_context(|| format!("cannot use the log {}", log.display()))?;
+    Ok((output.into(), errors.into()))
 }
 
 fn exit_status(status: std::process::ExitStatus) -> ExitStatus {

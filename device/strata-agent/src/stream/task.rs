@@ -207,7 +207,7 @@ impl StreamTask {
         let log = self.context.new_log(&format!("encoder-{}.log", self.id()));
         let started = async {
             crate::files::remove(&socket)?;
-            Process::start(&program, &encoder, &log).await.context("the encoder cannot be started")
+            Process::start(&program, &encoder, log.as_deref()).await.context("the encoder cannot be started")
         };
         let process = started.await.map_err(|error| (RefusedCode::Failed, error))?;
         self.record.process = Some(process.identity());

@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
 use super::{Context, Report};
-use crate::agent_file::live_streams;
 use crate::image::other;
 use crate::journal::{self, Rejection};
 use crate::messages::{self, Failure, FailureKind};
@@ -31,10 +30,17 @@ const REACH_LIMIT: Duration = Duration::from_secs(10 * 60);
 const REBOOT_LIMIT: Duration = Duration::from_secs(180);
 /// Between two questions for the slots while RAUC does not answer, at most.
 const SLOTS_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// Tries of marking slots; after that, U-Boot's counting has to do.
+/// Tries of marking slots in a row; after that it is a problem, and tried more slowly where nothing else helps.
 const MARK_TRIES: u8 = 5;
 
 type Shared = Arc<Context>;
+
+/// What slots are marked as, one after the other.
+type Marks = [(Mark, Which); 2];
+/// The running system is the one to run, the other one is not booted again.
+const STAY: Marks = [(Mark::Bad, Which::Other), (Mark::Active, Which::Booted)];
+/// The former system is the one to run.
+const LEAVE: Marks = [(Mark::Bad, Which::Booted), (Mark::Active, Which::Other)];
 
 /// Where a job's reports go.
 #[derive(Clone, Debug)]
@@ -73,13 +79,17 @@ pub(super) async fn prepare(context: Shared, reports: Reports, install: Install,
             if let Some(version) = version {
                 tell(&reports, Report::Bundle(version)).await;
             }
+            // What RAUC had begun before may have come to its end meanwhile.
+            if resumed {
+                take_back(&context, &reports).await;
+            }
             tell(&reports, Report::Refused(why)).await;
         }
     }
 }
 
 fn held(context: &Context, schedule: UpdateSchedule) -> Option<Hold> {
-    hold(schedule, Timestamp::now(), live_streams(&context.config.agent_state_file))
+    hold(schedule, Timestamp::now(), context.live())
 }
 
 async fn wait_for(context: &Context, mut look: impl FnMut() -> Option<Hold>) {
@@ -153,44 +163,70 @@ async fn inspect(context: &Context, source: &str, resumed: bool) -> Result<Bundl
     }
 }
 
-/// Has RAUC install the bundle.
-pub(super) async fn install(context: Shared, reports: Reports, install: Install) {
-    let result = write(&context, &reports, &install).await;
-    if let Err(failure) = result {
-        // Whether the slot was touched shows there.
-        if let Ok(rauc) = Rauc::connect(&context.bus).await
-            && let Ok(slots) = rauc.slots().await
-        {
-            tell(&reports, Report::Slots(slots)).await;
+/// Has RAUC install the bundle. Refused only when the other slot can no longer become the next to boot: what RAUC
+/// made of it, or still makes of it, is taken back first.
+pub(super) async fn install(context: Shared, reports: Reports, install: Install, resumed: bool) {
+    let hash = install.manifest_sha256.as_deref();
+    let (why, in_doubt) = match write(&context, &reports, &install).await {
+        Ok(()) if is_other_build(&context, hash, other(context.boot.slot)).await => {
+            (messages::other_build(&install.source), true)
         }
-        return tell(&reports, Report::Refused(failure.sentence)).await;
+        Ok(()) => return tell(&reports, Report::Event(Event::Installed)).await,
+        Err(failure) => (failure.sentence, resumed || failure.kind == FailureKind::Lost),
+    };
+    if in_doubt {
+        take_back(&context, &reports).await;
+    } else {
+        tell_slots(&context, &reports).await;
     }
-    tell(&reports, Report::Event(Event::Installed)).await;
+    tell(&reports, Report::Refused(why)).await;
 }
 
 async fn write(context: &Context, reports: &Reports, install: &Install) -> Result<(), Failure> {
     let rauc = Rauc::connect(&context.bus).await?;
     let hash = install.manifest_sha256.as_deref();
-    rauc.install(&install.source, hash, |percent| tell_now(reports, Report::Progress(percent))).await?;
-    if is_other_build(&rauc, hash, other(context.boot.slot)).await {
-        rauc.mark(Mark::Bad, Which::Other).await?;
-        rauc.mark(Mark::Active, Which::Booted).await?;
-        let sentence = messages::other_build(&install.source);
-        return Err(Failure { kind: FailureKind::OtherBuild, sentence, raw: String::new() });
-    }
-    Ok(())
+    rauc.install(&install.source, hash, |percent| tell_now(reports, Report::Progress(percent))).await
 }
 
 /// Whether RAUC wrote another build into the slot than the one asked for: the file may have changed after it was
 /// looked into. RAUC's notes may be lost with the data partition; they count where they are.
-async fn is_other_build(rauc: &Rauc, hash: Option<&str>, slot: SlotName) -> bool {
+async fn is_other_build(context: &Context, hash: Option<&str>, slot: SlotName) -> bool {
     let Some(hash) = hash else { return false };
-    let slots = rauc.slots().await.unwrap_or_else(|failure| {
+    let slots = async { Rauc::connect(&context.bus).await?.slots().await };
+    let slots = slots.await.unwrap_or_else(|failure| {
         tracing::warn!("which build is in the slot is not known: {failure}");
         vec![]
     });
     let found = slots.iter().find(|seen| seen.name == slot).and_then(|seen| seen.manifest_sha256.as_deref());
     found.is_some_and(|found| found != hash)
+}
+
+/// Gives up an install that RAUC may still be at work for.
+pub(super) async fn give_up(context: Shared, reports: Reports, why: String) {
+    take_back(&context, &reports).await;
+    tell(&reports, Report::Refused(why)).await;
+}
+
+/// Takes back what RAUC may make of the other slot, as soon as it is done: it takes no marks before. When it never is,
+/// the check of whatever boots decides.
+async fn take_back(context: &Context, reports: &Reports) {
+    let began = Instant::now();
+    let may_try = || began.elapsed() < BUSY_LIMIT;
+    if mark_soon(context, STAY).await.is_err() && !keep_marking(context, reports, STAY, may_try).await {
+        tracing::error!(
+            "the other slot could not be marked bad: the update may boot all the same, and is checked then"
+        );
+    }
+    tell_slots(context, reports).await;
+}
+
+/// Whether a slot was touched shows there.
+async fn tell_slots(context: &Context, reports: &Reports) {
+    let slots = async { Rauc::connect(&context.bus).await?.slots().await };
+    match slots.await {
+        Ok(slots) => tell(reports, Report::Slots(slots)).await,
+        Err(failure) => tracing::warn!("what became of the slots is not known: {failure}"),
+    }
 }
 
 /// Waits until the reboot may be.
@@ -227,9 +263,7 @@ pub(super) async fn switch(context: Shared, reports: Reports) {
 
 /// Checks the new system.
 pub(super) async fn verify(context: Shared, reports: Reports, version: String, hash: Option<String>) {
-    if let Ok(rauc) = Rauc::connect(&context.bus).await
-        && is_other_build(&rauc, hash.as_deref(), context.boot.slot).await
-    {
+    if is_other_build(&context, hash.as_deref(), context.boot.slot).await {
         let why = format!("The new system {version} is another build than the one that was asked for.");
         return tell(&reports, Report::Failed(why)).await;
     }
@@ -272,42 +306,69 @@ async fn try_to_call_good(context: &Context) -> Result<(), String> {
 
 /// Marks the running system bad and makes the former one the next to boot; then there is a reboot in any case.
 pub(super) async fn reject(context: Shared, reports: Reports) {
-    if mark_both(&context, (Mark::Bad, Which::Booted), (Mark::Active, Which::Other)).await {
-        tell(&reports, Report::Event(Event::Rejected)).await;
-    } else {
-        // U-Boot counts this boot; when its attempts are used up, the former system boots all the same.
-        reboot(context, reports).await;
+    match mark_soon(&context, LEAVE).await {
+        Ok(()) => tell(&reports, Report::Event(Event::Rejected)).await,
+        Err(failure) => {
+            tell(&reports, Report::NotMarked(Some(not_marked(&failure)))).await;
+            // U-Boot counts this boot; when its attempts are used up, the former system boots all the same.
+            reboot(context, reports).await;
+        }
     }
 }
 
 /// Marks the failed system bad and this one the first to boot, and keeps the failed boots' journal.
 pub(super) async fn settle(context: Shared, reports: Reports, rejection: Rejection) {
-    let marked = mark_both(&context, (Mark::Bad, Which::Other), (Mark::Active, Which::Booted)).await;
+    let marked = mark_soon(&context, STAY).await;
     let Context { config, .. } = &*context;
     match journal::keep(&config.rejected_dir, &config.journal_program, &rejection).await {
         Ok(folder) => tracing::warn!("rejected: {} Kept in {}", rejection.reason, folder.display()),
         Err(error) => tracing::error!("what failed cannot be kept: {error:#}"),
     }
-    // Without the marks it is tried again at the next start.
-    if marked {
+    if marked.is_ok() || keep_marking(&context, &reports, STAY, || true).await {
         tell(&reports, Report::Event(Event::Settled)).await;
     }
 }
 
-async fn mark_both(context: &Context, first: (Mark, Which), second: (Mark, Which)) -> bool {
-    for _ in 0..MARK_TRIES {
-        let marked = async {
-            let rauc = Rauc::connect(&context.bus).await?;
-            rauc.mark(first.0, first.1).await?;
-            rauc.mark(second.0, second.1).await
-        };
-        match marked.await {
-            Ok(()) => return true,
-            Err(failure) => tracing::error!("slots cannot be marked: {failure}"),
+/// Marks slowly, as long as `may_try`, and says meanwhile that it cannot. Whether it did.
+async fn keep_marking(context: &Context, reports: &Reports, marks: Marks, may_try: impl Fn() -> bool) -> bool {
+    while let Err(failure) = mark_all(context, marks).await {
+        if !may_try() {
+            return false;
         }
+        tell(reports, Report::NotMarked(Some(not_marked(&failure)))).await;
+        time::sleep(context.pace.slow).await;
+    }
+    tell(reports, Report::NotMarked(None)).await;
+    true
+}
+
+fn not_marked(failure: &Failure) -> String {
+    format!(
+        "The boot loader could not be told yet which slot to boot, and that is tried again and again: {}",
+        failure.sentence
+    )
+}
+
+/// Tries a few times in a row.
+async fn mark_soon(context: &Context, marks: Marks) -> Result<(), Failure> {
+    let mut tries = 1;
+    while let Err(failure) = mark_all(context, marks).await {
+        tracing::error!("slots cannot be marked: {failure}");
+        if tries == MARK_TRIES {
+            return Err(failure);
+        }
+        tries += 1;
         time::sleep(context.pace.retry).await;
     }
-    false
+    Ok(())
+}
+
+async fn mark_all(context: &Context, marks: Marks) -> Result<(), Failure> {
+    let rauc = Rauc::connect(&context.bus).await?;
+    for (mark, which) in marks {
+        rauc.mark(mark, which).await?;
+    }
+    Ok(())
 }
 
 /// Asks RAUC for the slots until it answers, more and more rarely.

@@ -9,14 +9,16 @@ mod requests;
 mod start;
 mod status;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use strata_control::RefusedCode;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time;
+use tokio::time::{self, Instant};
 
+use crate::agent_file::{Live, LiveLook};
 use crate::bus::Bus;
 use crate::check::{Check, Step};
 use crate::config::Config;
@@ -34,6 +36,8 @@ use crate::store::{Persisted, Record, SlotNote, Store};
 const ASKS_WAITING: usize = 16;
 /// Reports that wait: a job says a few in a second, each is taken in microseconds.
 const REPORTS_WAITING: usize = 64;
+/// Between two looks at the agent's file without an occasion.
+const LIVE_LOOK: Duration = Duration::from_secs(10);
 
 /// What a daemon is started with.
 #[derive(Debug)]
@@ -60,6 +64,14 @@ struct Context {
     pace: Pace,
     floor: Floor,
     check: Check,
+    live: Mutex<LiveLook>,
+}
+
+impl Context {
+    /// How many streams are live now.
+    fn live(&self) -> Live {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).look(Instant::now())
+    }
 }
 
 /// What a job tells the daemon.
@@ -85,6 +97,8 @@ enum Report {
     NotGood(String),
     /// The reboot was ordered and does not come, and why.
     NoReboot(String),
+    /// Slots have to be marked and cannot be, and why; none when they are.
+    NotMarked(Option<String>),
 }
 
 /// The daemon.
@@ -100,6 +114,8 @@ struct Daemon {
     jobs: JoinSet<()>,
     /// The job that a newer order replaces.
     waiting: Option<AbortHandle>,
+    /// The job that marks slots after a fall-back, until what is in them changes.
+    settling: Option<AbortHandle>,
     reports: mpsc::Sender<(u32, Report)>,
     /// Counts orders: what a job of an earlier one still has to say of it no longer counts.
     order: u32,
@@ -121,6 +137,7 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
     daemon.publish();
     let mut server = JoinSet::from_iter([server.run(asks, line)]);
     notify::ready();
+    let mut looks = time::interval(LIVE_LOOK);
     let mut watchdog = notify::watchdog_interval().map(time::interval);
     tokio::pin!(stop);
     loop {
@@ -138,6 +155,8 @@ pub async fn run(setup: Setup, stop: impl Future<Output = ()>) -> anyhow::Result
                     tracing::error!("a job failed: {error}");
                 }
             }
+            // So that it is known since when the agent tells nothing.
+            _ = looks.tick() => drop(daemon.context.live()),
             () = tick(watchdog.as_mut()) => notify::alive(),
         }
         daemon.publish();
@@ -162,6 +181,7 @@ impl Daemon {
         let (persisted, damage) = store.load();
         let floor = Floor::new(&config.state_dir, image.floor.clone());
         let check = Check::new(&config, bus.clone(), pace);
+        let live = Mutex::new(LiveLook::new(&config.agent_state_file));
         Self {
             store,
             persisted,
@@ -171,11 +191,12 @@ impl Daemon {
             good: config.good_mark().exists(),
             jobs: JoinSet::new(),
             waiting: None,
+            settling: None,
             reports,
             order: 0,
             rebooting: false,
             status,
-            context: Arc::new(Context { config, image, boot, bus, pace, floor, check }),
+            context: Arc::new(Context { config, image, boot, bus, pace, floor, check, live }),
         }
     }
 
@@ -186,10 +207,13 @@ impl Daemon {
     /// Writes the state down; what to tell people when that fails is among the problems then.
     fn keep(&mut self) -> bool {
         match self.store.save(&self.persisted) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.problems.not_kept = None;
+                true
+            }
             Err(error) => {
                 tracing::error!("{error:#}");
-                self.problems.identity = Some(format!(
+                self.problems.not_kept = Some(format!(
                     "How far an update is cannot be written down ({error:#}), so none can be installed: the identity partition may be damaged."
                 ));
                 false
@@ -216,7 +240,7 @@ impl Daemon {
         // What begins now could not be made out after a power cut; all else goes on, to the safe end it has.
         if !kept && matches!(next.state, State::Waiting | State::Downloading | State::Switching) {
             self.give_up();
-            actions.retain(|action| *action == Action::Confirm);
+            actions.retain(|action| matches!(action, Action::Confirm | Action::TakeBack));
         }
         for action in actions {
             self.begin(action);
@@ -226,7 +250,7 @@ impl Daemon {
     fn give_up(&mut self) {
         if let Some(update) = &mut self.persisted.update {
             update.machine = Machine::at(State::Refused);
-            update.reason.clone_from(&self.problems.identity);
+            update.reason.clone_from(&self.problems.not_kept);
         }
     }
 
@@ -241,8 +265,8 @@ impl Daemon {
                 *self.persisted.note_mut(target) = SlotNote { version: Some(version), ..SlotNote::default() };
             }
             Event::Refused => {
-                let spoiled = update.machine.state == State::Downloading
-                    && self.slots.iter().any(|slot| slot.name == target && !slot.bootable);
+                let begun = update.installed_in.is_some() && update.machine.state != State::Switching;
+                let spoiled = begun && self.slots.iter().any(|slot| slot.name == target && !slot.bootable);
                 if spoiled {
                     let reason = format!("An update to {version} was not written to its end.");
                     *self.persisted.note_mut(target) = SlotNote { reason: Some(reason), ..SlotNote::default() };
@@ -269,7 +293,9 @@ impl Daemon {
             }
             (Action::Install, Some(install)) => {
                 self.percent = 0;
-                self.begin_waiting(jobs::install(context, reports, install));
+                self.end_settling();
+                let resumed = self.machine().resumes > 0;
+                self.begin_waiting(jobs::install(context, reports, install, resumed));
             }
             (Action::AwaitReboot, Some(install)) => {
                 self.begin_waiting(jobs::await_reboot(context, reports, install.reboot));
@@ -279,7 +305,10 @@ impl Daemon {
             (Action::AwaitReboot, None) => {
                 self.begin_waiting(jobs::await_reboot(context, reports, strata_control::UpdateSchedule::WhenIdle));
             }
-            (Action::Switch, _) => drop(self.jobs.spawn(jobs::switch(context, reports))),
+            (Action::Switch, _) => {
+                self.end_settling();
+                self.jobs.spawn(jobs::switch(context, reports));
+            }
             (Action::Reboot, _) => self.reboot(),
             (Action::Verify, asked) => {
                 let version = self.persisted.update.as_ref().map(|update| update.version.clone());
@@ -291,8 +320,9 @@ impl Daemon {
             (Action::Reject, _) => drop(self.jobs.spawn(jobs::reject(context, reports))),
             (Action::Settle, _) => {
                 let rejection = self.rejection();
-                self.jobs.spawn(jobs::settle(context, reports, rejection));
+                self.settling = Some(self.jobs.spawn(jobs::settle(context, reports, rejection)));
             }
+            (Action::TakeBack, _) => drop(self.jobs.spawn(jobs::give_up(context, reports, self.given_up()))),
         }
     }
 
@@ -321,10 +351,25 @@ impl Daemon {
     }
 
     /// A new order takes the place of the newest update.
-    fn new_order(&mut self, record: Record) {
+    fn new_order(&mut self, mut record: Record) {
         self.order += 1;
         self.percent = 0;
+        // RAUC may have begun for the one before: that is still to be taken back, or to be checked.
+        if let Some(former) = self.persisted.update.take()
+            && former.machine.state == State::Waiting
+        {
+            record.machine.resumes = former.machine.resumes;
+            record.installed_in = former.installed_in;
+        }
         self.persisted.update = Some(record);
+    }
+
+    /// What is in the other slot changes now: marks for what was there before must not come afterwards.
+    fn end_settling(&mut self) {
+        if let Some(job) = self.settling.take() {
+            job.abort();
+        }
+        self.problems.not_marked = None;
     }
 
     fn report(&mut self, order: u32, report: Report) {
@@ -358,6 +403,7 @@ impl Daemon {
                 self.problems.not_good = Some(format!("The running system was not called good yet: {why}."));
             }
             Report::NoReboot(why) => self.problems.reboot = Some(why),
+            Report::NotMarked(why) => self.problems.not_marked = why,
         }
     }
 
@@ -385,6 +431,7 @@ impl Daemon {
     /// What failed is marked and kept: this slot is the one to run.
     fn settled(&mut self) {
         let booted = self.context.boot.slot;
+        self.problems.not_marked = None;
         if self.persisted.expected != Some(booted) {
             self.persisted.expected = Some(booted);
             self.persisted.note_mut(other(booted)).called_good = false;

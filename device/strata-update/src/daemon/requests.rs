@@ -7,7 +7,7 @@ use strata_control::{RefusedCode, SlotState};
 use strata_update_protocol::{Answer, Install, Request};
 
 use super::{Daemon, busy};
-use crate::agent_file::live_streams;
+use crate::agent_file::Live;
 use crate::image::{letter, other};
 use crate::messages::is_remote;
 use crate::state::{Event, Machine, State};
@@ -159,12 +159,16 @@ impl Daemon {
     }
 
     fn check_live(&self, even_if_live: bool) -> Result<(), Refusal> {
-        if !even_if_live && live_streams(&self.context.config.agent_state_file) > 0 {
-            return Err(busy(
+        match self.context.live() {
+            _ if even_if_live => Ok(()),
+            Live::Streams(0) => Ok(()),
+            Live::Streams(_) => Err(busy(
                 "A stream is live, which this would end: stop it first, or order it all the same (--even-if-live).",
-            ));
+            )),
+            Live::Unknown => Err(busy(
+                "The agent does not tell whether a stream is live, which this would end: try again in a minute, or order it all the same (--even-if-live).",
+            )),
         }
-        Ok(())
     }
 }
 

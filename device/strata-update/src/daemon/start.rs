@@ -7,7 +7,6 @@ use crate::image::other;
 use crate::journal::Rejection;
 use crate::reasons::{self, Left};
 use crate::state::{Event, MOST_RESUMES, Machine, State};
-use crate::store::Rounds;
 
 impl Daemon {
     /// Takes up where the time before ended.
@@ -19,6 +18,9 @@ impl Daemon {
         let start = self.persisted.start(boot.slot, &boot.id);
         let before = self.machine();
         let (next, _) = before.step(Event::Started(start));
+        if matches!(before.state, State::Waiting | State::Refused) && next.state == State::Verifying {
+            self.check_what_runs();
+        }
         let reason = self.start_reason(before, next, start.on_target);
         if start.on_target && before.state == State::RolledBack && before.marked {
             let kept = self.persisted.update.as_ref().and_then(|update| update.reason.as_deref());
@@ -30,16 +32,16 @@ impl Daemon {
 
     fn count_rounds(&mut self) {
         let boot = &self.context.boot;
-        if boot.rounds != self.persisted.rounds.count {
-            let grew = boot.rounds > self.persisted.rounds.count;
-            self.persisted.rounds = Rounds { count: boot.rounds, grown_in: grew.then(|| boot.id.clone()) };
+        if let Some(rounds) = self.persisted.rounds.counted(boot.rounds, &boot.id) {
+            self.persisted.rounds = rounds;
             self.keep();
         }
     }
 
     /// Why the update ended, or the slot was left, before this start; none when nothing of that happened.
     fn start_reason(&mut self, before: Machine, next: Machine, on_target: bool) -> Option<String> {
-        if matches!(before.state, State::Idle | State::Refused | State::Waiting) && on_target {
+        let checked = next.state == State::Verifying;
+        if matches!(before.state, State::Idle | State::Refused | State::Waiting) && on_target && !checked {
             let slot = other(self.context.boot.slot);
             let note = self.persisted.note(slot);
             let left = Left { slot, version: note.version.as_deref(), was_good: note.called_good, verify_step: None };
@@ -59,16 +61,29 @@ impl Daemon {
                 };
                 Some(reasons::fall_back(&self.context.boot, left))
             }
-            (State::Downloading, State::Refused) => Some(format!(
-                "The power went away while the update to {} was written, {} times: it was given up; install it again where the power holds.",
-                update.version,
-                MOST_RESUMES + 1
-            )),
             (State::Switching, State::Refused) => {
                 Some("The power went away before the other slot was chosen: order to go back again.".to_owned())
             }
             _ => None,
         }
+    }
+
+    /// What runs is what is checked, whichever order it came from; why that was refused no longer counts.
+    fn check_what_runs(&mut self) {
+        let version = self.context.image.version.to_string();
+        if let Some(update) = &mut self.persisted.update {
+            update.version = version;
+            update.reason = None;
+        }
+    }
+
+    /// Why an install that was begun again and again is given up.
+    pub(super) fn given_up(&self) -> String {
+        let version = self.persisted.update.as_ref().map_or("unknown", |update| update.version.as_str());
+        format!(
+            "The power went away while the update to {version} was written, {} times: it was given up; install it again where the power holds.",
+            MOST_RESUMES + 1
+        )
     }
 
     /// What is to be kept of the system in the slot that does not run.

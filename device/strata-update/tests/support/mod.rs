@@ -32,7 +32,8 @@ use services::{Installer, Manager, Network, World};
 pub const LIMIT: Duration = Duration::from_secs(60);
 pub const COMPATIBLE: &str = "strata-virtual";
 pub const URL: &str = "http://relay.example/0.2.0.raucb";
-pub const PACE: Pace = Pace { look: Duration::from_millis(20), retry: Duration::from_millis(50) };
+pub const PACE: Pace =
+    Pace { look: Duration::from_millis(20), retry: Duration::from_millis(50), slow: Duration::from_millis(100) };
 
 /// Folders, the world around, and the daemon while one runs.
 pub struct Device {

@@ -30,6 +30,8 @@ pub enum Behaviour {
     Hangs,
     /// It dies and is started again.
     Dies,
+    /// It installs, and its end is never heard of.
+    Unheard,
 }
 
 /// The device around the daemon.
@@ -50,6 +52,8 @@ pub struct World {
     pub marks: Vec<(String, String)>,
     pub reboots: usize,
     pub refuse_reboot: bool,
+    /// The boot loader's state cannot be written.
+    pub refuse_marks: bool,
     pub metered: u32,
     pub access_point: bool,
 }
@@ -72,6 +76,7 @@ impl World {
             marks: vec![],
             reboots: 0,
             refuse_reboot: false,
+            refuse_marks: false,
             metered: 4,
             access_point: false,
         }
@@ -185,6 +190,9 @@ impl Installer {
 
     async fn mark(&self, state: String, slot_identifier: String) -> Result<(String, String), RaucError> {
         let mut world = self.idle()?;
+        if world.refuse_marks {
+            return Err(RaucError("Failed to run fw_setenv: Child process exited with code 1".into()));
+        }
         let name = if slot_identifier == "booted" { world.booted } else { world.other() };
         world.slot(name).bootable = state != "bad";
         if state == "active" {
@@ -241,11 +249,15 @@ async fn install(world: Arc<Mutex<World>>, emitter: SignalEmitter<'static>, sour
         let mut world = world.lock().unwrap();
         let target = world.other();
         match behaviour {
-            Behaviour::Installs => {
+            Behaviour::Installs | Behaviour::Unheard => {
                 let (version, _, hash) = world.bundles[&source].clone().unwrap();
                 *world.slot(target) = WorldSlot { bootable: true, version: Some(version), hash: Some(hash) };
                 world.first = target;
                 world.percent = 100;
+                if matches!(behaviour, Behaviour::Unheard) {
+                    world.operation = "idle".to_owned();
+                    return;
+                }
                 0
             }
             Behaviour::Fails { error, spoils } => {
