@@ -66,7 +66,8 @@ impl Storage {
         let mut disks: Vec<(&Folder, u64, Usage)> = Vec::new();
         for folder in &self.0 {
             if let Err(error) = check_writable(&folder.path) {
-                let message = format!("{} cannot be written ({error}): {}", folder.path.display(), folder.lost);
+                let message =
+                    format!("{} cannot be written ({}): {}", folder.path.display(), words(&error), folder.lost);
                 problems.push(DeviceProblem { kind: folder.kind, message });
                 continue;
             }
@@ -126,6 +127,12 @@ fn in_words(bytes: u64) -> String {
         10_240..10_485_760 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
     }
+}
+
+/// What the system says, without its number, which tells a person nothing.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]
