@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use strata_control::SlotName;
-use tokio::time;
+use tokio::time::{self, MissedTickBehavior};
 use zbus::proxy::CacheProperties;
 use zbus::{OwnedVariant, Variant};
 
@@ -142,9 +142,12 @@ impl Rauc {
         let mut completed = self.proxy.receive_completed().await.map_err(|error| failed(&error, source))?;
         self.start(source, manifest_sha256).await?;
         let mut ticks = time::interval(PROGRESS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut idle_looks = 0;
         loop {
             tokio::select! {
+                // What it said counts before what it does now: on a busy machine both are there at once.
+                biased;
                 signal = completed.next() => {
                     let Some(signal) = signal else { return Err(ended_in_the_middle()) };
                     let result = signal.args().map_err(|error| unanswered(&error))?.result;
