@@ -32,6 +32,8 @@ async fn stats(connection: &mut Connection, what: &str, holds: impl Fn(&StreamSt
 #[tokio::test]
 async fn what_is_made_up_says_so() {
     let (_relay, device, mut connection) = simulated().await;
+    // The agent makes the folder, too, but not before it is ready.
+    std::fs::create_dir_all(device.path("media")).unwrap();
     std::fs::write(device.path("media/clip.mp4"), "not really").unwrap();
     let status = connection.status("saved media", |status| !status.saved_media.is_empty()).await;
     assert!(status.simulated);

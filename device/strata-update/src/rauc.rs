@@ -16,7 +16,7 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::bus::Bus;
 use crate::image;
-use crate::messages::{Failure, FailureKind, translate};
+use crate::messages::{self, Failure, FailureKind, translate};
 
 /// How often an install's progress is asked for.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -149,7 +149,7 @@ impl Rauc {
                 // What it said counts before what it does now: on a busy machine both are there at once.
                 biased;
                 signal = completed.next() => {
-                    let Some(signal) = signal else { return Err(ended_in_the_middle()) };
+                    let Some(signal) = signal else { return Err(ended_in_the_middle(source)) };
                     let result = signal.args().map_err(|error| unanswered(&error))?.result;
                     return if result == 0 { Ok(()) } else { Err(self.last_failure(source).await) };
                 }
@@ -162,7 +162,7 @@ impl Rauc {
             let runs = self.proxy.operation().await.is_ok_and(|operation| operation == "installing");
             idle_looks = if runs { 0 } else { idle_looks + 1 };
             if idle_looks >= IDLE_LOOKS {
-                return Err(ended_in_the_middle());
+                return Err(ended_in_the_middle(source));
             }
         }
     }
@@ -286,9 +286,16 @@ fn unanswered(error: &zbus::Error) -> Failure {
     Failure { kind: FailureKind::Lost, ..no_rauc(&error.to_string()) }
 }
 
-fn ended_in_the_middle() -> Failure {
-    let sentence =
+/// RAUC's word is missing. With a bundle that comes from a server, a server that is gone is the likely cause: RAUC
+/// may hang with it, or end.
+fn ended_in_the_middle(source: &str) -> Failure {
+    let sentence = if messages::is_remote(source) {
+        format!(
+            "The installation broke off in the middle, as the server of {source} went away or the device's update service (RAUC) ended: the device runs what it ran before; try again."
+        )
+    } else {
         "The update service of the device (RAUC) ended in the middle: the device runs what it ran before; try again."
-            .to_owned();
+            .to_owned()
+    };
     logged(Failure { kind: FailureKind::Lost, sentence, raw: "RAUC is idle, and no Completed was seen".to_owned() })
 }

@@ -258,7 +258,7 @@ async fn an_install_whose_end_was_not_heard_is_taken_back_before_it_is_refused()
     assert_eq!(device.world().first, SlotName::B);
     device.world().refuse_marks = false;
     let reason = device.wait_step(UpdateStep::Refused).await.error.unwrap();
-    assert!(reason.contains("ended in the middle"), "{reason}");
+    assert!(reason.contains("broke off in the middle"), "{reason}");
     let status = device.status().await;
     assert_eq!((status.problems.as_slice(), slot(&status, SlotName::B).state), ([].as_slice(), SlotState::Bad));
     let mut world = device.world();
