@@ -134,7 +134,7 @@ def test_with_both_slots_used_up_it_starts_over_and_says_so(enrolled: Device, re
     # From then on nothing gives attempts back in this boot.
     good = "test -e /run/strata-update/good"
     wait_for("the running system was called good", lambda: device.run(good).code == 0, 300, every_s=1)
-    device.check("printf 'BOOT_A_LEFT 0\\nBOOT_B_LEFT 0\\n' | fw_setenv -s -")
+    device.check("printf 'BOOT_A_LEFT=0\\nBOOT_B_LEFT=0\\n' | fw_setenv -s -")
     device.reboot()
     status = relay.wait_online()
     told = wait_for(
