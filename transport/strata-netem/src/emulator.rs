@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use crate::link::Link;
-use crate::protocol::{Command, Config, LinkInfo, LinkStats, Reply};
+use crate::protocol::{Command, Config, LinkInfo, LinkStats, Reply, Shape};
+use crate::trace::{Trace, TraceError};
 
 /// Links of one emulator.
 const MAX_LINKS: usize = 64;
@@ -29,6 +30,15 @@ pub enum EmulatorError {
     /// The configuration has an impossible value.
     #[error("bad configuration: {0}")]
     Config(String),
+    /// A link's recording cannot be used.
+    #[error("link {link}: bad recording")]
+    Trace {
+        /// The link's number.
+        link: usize,
+        /// Why.
+        #[source]
+        source: TraceError,
+    },
     /// A link's address could not be listened on.
     #[error("link {link}: cannot listen on {address}: is the port in use?")]
     Listen {
@@ -80,7 +90,14 @@ impl Emulator {
         let mut links = Vec::new();
         for (number, spec) in config.links.iter().enumerate() {
             let seed = config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64 * 2 + 1);
-            let link = Link::bind(spec, seed).await.map_err(|source| EmulatorError::Listen {
+            let trace = match &spec.trace {
+                Some(trace) => Some(Arc::new(
+                    Trace::read(&trace.file, Duration::from_secs_f64(trace.start_s))
+                        .map_err(|source| EmulatorError::Trace { link: number, source })?,
+                )),
+                None => None,
+            };
+            let link = Link::bind(spec, trace, seed).await.map_err(|source| EmulatorError::Listen {
                 link: number,
                 address: spec.listen,
                 source,
@@ -181,7 +198,13 @@ fn check(config: &Config) -> Result<(), EmulatorError> {
         return Err(EmulatorError::Config(format!("{count} links: 1 to {MAX_LINKS} are possible")));
     }
     for (number, link) in config.links.iter().enumerate() {
-        link.shape.check().map_err(|error| EmulatorError::Config(format!("link {number}: {error}")))?;
+        let bad = |error| EmulatorError::Config(format!("link {number}: {error}"));
+        link.shape.check().map_err(bad)?;
+        link.down.as_ref().map_or(Ok(()), Shape::check).map_err(bad)?;
+        let start_s = link.trace.as_ref().map_or(0.0, |trace| trace.start_s);
+        if !(0.0..=1e6).contains(&start_s) {
+            return Err(bad(format!("the recording's start_s is {start_s}: 0 to 1000000 is possible")));
+        }
     }
     Ok(())
 }

@@ -6,8 +6,10 @@
 
 pub mod control;
 mod emulator;
-mod lane;
+pub mod lane;
 mod link;
 pub mod protocol;
+mod trace;
 
 pub use emulator::{Emulator, EmulatorError};
+pub use trace::{Trace, TraceError};

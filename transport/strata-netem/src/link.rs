@@ -3,7 +3,8 @@
 //! Each client address gets a socket of its own towards the target, as an address
 //! translator would give it, and loses it after two silent minutes.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +13,11 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use crate::lane::{Dropped, Lane};
+use crate::lane::{Dropped, Due, Lane};
 use crate::protocol::{DirectionStats, LinkInfo, LinkSpec, LinkStats, Shape, ShapeChange};
+use crate::trace::Trace;
 
 /// Clients of one link at a time; more are ignored.
 const MAX_CLIENTS: usize = 64;
@@ -26,8 +28,32 @@ const LARGEST: usize = 65_535;
 /// Packets that one direction holds: 300 ms at 1 Gbit/s. The queue's own limit comes first on slow links.
 const MAX_WAITING: usize = 32_768;
 
-/// A packet on its way, and where it comes out.
-type Waiting = (Duration, Box<[u8]>, Exit);
+/// A packet on its way: when and where it comes out. The earliest first, then the first that came.
+struct Waiting {
+    due: Reverse<(Duration, u64)>,
+    packet: Box<[u8]>,
+    exit: Exit,
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Waiting {}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.due.cmp(&other.due)
+    }
+}
 
 /// Where a packet comes out.
 #[derive(Clone)]
@@ -41,13 +67,23 @@ enum Exit {
 /// One direction: its state, what is on its way, what was counted.
 struct Direction {
     lane: Lane,
-    waiting: VecDeque<Waiting>,
+    shape: Shape,
+    waiting: BinaryHeap<Waiting>,
     stats: DirectionStats,
 }
 
 impl Direction {
-    fn new(seed: u64) -> Self {
-        Self { lane: Lane::new(seed), waiting: VecDeque::new(), stats: DirectionStats::default() }
+    fn new(lane: Lane, shape: Shape) -> Self {
+        Self { lane, shape, waiting: BinaryHeap::new(), stats: DirectionStats::default() }
+    }
+
+    /// Takes a packet on its way, once or twice.
+    fn hold(&mut self, due: Due, packet: &[u8], exit: &Exit) {
+        for _ in 0..1 + u8::from(due.twice) {
+            // What came in before counts the packets: it orders those that come out at the same time.
+            let due = Reverse((due.at, self.stats.in_packets));
+            self.waiting.push(Waiting { due, packet: packet.into(), exit: exit.clone() });
+        }
     }
 
     fn stats(&self) -> DirectionStats {
@@ -56,7 +92,6 @@ impl Direction {
 }
 
 struct State {
-    shape: Shape,
     cut: bool,
     up: Direction,
     down: Direction,
@@ -99,7 +134,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// Binds the link's listening socket.
-    pub(crate) async fn bind(spec: &LinkSpec, seed: u64) -> io::Result<Self> {
+    pub(crate) async fn bind(spec: &LinkSpec, trace: Option<Arc<Trace>>, seed: u64) -> io::Result<Self> {
         let socket = UdpSocket::bind(spec.listen).await?;
         let started = Instant::now();
         Ok(Self {
@@ -108,10 +143,9 @@ impl Link {
             socket,
             started,
             state: Mutex::new(State {
-                shape: spec.shape,
                 cut: false,
-                up: Direction::new(seed),
-                down: Direction::new(!seed),
+                up: Direction::new(Lane::new(seed).with_trace(trace), spec.shape),
+                down: Direction::new(Lane::new(!seed), spec.down.unwrap_or(spec.shape)),
                 last_packet: started,
             }),
             arrived: [Notify::new(), Notify::new()],
@@ -132,12 +166,14 @@ impl Link {
     }
 
     pub(crate) fn shape(&self) -> Shape {
-        self.state().shape
+        self.state().up.shape
     }
 
+    /// Changes both directions.
     pub(crate) fn change(&self, change: &ShapeChange) {
         let mut state = self.state();
-        state.shape = change.applied_to(state.shape);
+        state.up.shape = change.applied_to(state.up.shape);
+        state.down.shape = change.applied_to(state.down.shape);
     }
 
     pub(crate) fn stats(&self) -> LinkStats {
@@ -147,7 +183,7 @@ impl Link {
 
     pub(crate) fn info(&self) -> LinkInfo {
         let state = self.state();
-        LinkInfo { listen: self.listen, target: self.target, cut: state.cut, shape: state.shape }
+        LinkInfo { listen: self.listen, target: self.target, cut: state.cut, shape: state.up.shape }
     }
 
     pub(crate) fn last_packet(&self) -> Instant {
@@ -216,7 +252,7 @@ impl Link {
         let now = Instant::now();
         let mut state = self.state();
         state.last_packet = now;
-        let (shape, cut) = (state.shape, state.cut);
+        let cut = state.cut;
         let direction = state.direction(way);
         direction.stats.in_packets += 1;
         direction.stats.in_bytes += packet.len() as u64;
@@ -228,12 +264,12 @@ impl Link {
             direction.stats.queue_dropped_packets += 1;
             return;
         }
-        match direction.lane.admit(now - self.started, packet.len() + self.headers, &shape) {
+        match direction.lane.admit(now - self.started, packet.len() + self.headers, &direction.shape) {
             Ok(due) => {
-                let idle = direction.waiting.is_empty();
-                direction.waiting.push_back((due, packet.into(), exit));
+                let next = direction.waiting.peek().is_none_or(|next| due.at < next.due.0.0);
+                direction.hold(due, packet, &exit);
                 drop(state);
-                if idle {
+                if next {
                     self.arrived[way as usize].notify_one();
                 }
             }
@@ -256,7 +292,8 @@ impl Link {
                         tracing::trace!("packet not delivered: {error}");
                     }
                 }
-                Next::At(due) => sleep_until(due).await,
+                // Something that is due earlier may come meanwhile.
+                Next::At(due) => drop(tokio::time::timeout_at(due, self.arrived[way as usize].notified()).await),
                 Next::Nothing => self.arrived[way as usize].notified().await,
             }
         }
@@ -267,12 +304,12 @@ impl Link {
         let cut = state.cut;
         let direction = state.direction(way);
         loop {
-            let Some((due, _, _)) = direction.waiting.front() else { return Next::Nothing };
-            let due = self.started + *due;
+            let Some(first) = direction.waiting.peek() else { return Next::Nothing };
+            let due = self.started + first.due.0.0;
             if due > Instant::now() {
                 return Next::At(due);
             }
-            let Some((_, packet, exit)) = direction.waiting.pop_front() else { return Next::Nothing };
+            let Some(Waiting { packet, exit, .. }) = direction.waiting.pop() else { return Next::Nothing };
             if cut {
                 direction.stats.cut_packets += 1;
                 continue;

@@ -36,9 +36,26 @@ pub struct LinkSpec {
     /// What it does to packets, in each direction.
     #[serde(flatten)]
     pub shape: Shape,
+    /// What it does to packets from target to client; none: the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<Shape>,
+    /// A recorded link whose moments take the place of the rate from client to target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceSpec>,
 }
 
-/// What a link does to packets; the same in both directions, each with its own queue.
+/// A recorded link, see [`Trace`](crate::Trace).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSpec {
+    /// The recording.
+    pub file: PathBuf,
+    /// How far into the recording the emulator starts, in seconds.
+    #[serde(default)]
+    pub start_s: f64,
+}
+
+/// What a link does to packets; each direction has its own queue.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Shape {
@@ -50,13 +67,34 @@ pub struct Shape {
     pub jitter_ms: f64,
     /// Packets lost at random, in percent.
     pub loss_percent: f64,
+    /// Packets lost in bursts, in percent of all; in addition to the others.
+    pub burst_percent: f64,
+    /// Packets that a burst takes on average.
+    pub burst_packets: f64,
     /// Longest wait in the queue in milliseconds; what would wait longer is dropped.
     pub queue_ms: f64,
+    /// Packets that those behind them overtake, in percent.
+    pub reorder_percent: f64,
+    /// How much later an overtaken packet comes, in milliseconds.
+    pub reorder_ms: f64,
+    /// Packets that arrive twice, in percent.
+    pub duplicate_percent: f64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { rate_kbps: 0, delay_ms: 0.0, jitter_ms: 0.0, loss_percent: 0.0, queue_ms: 300.0 }
+        Self {
+            rate_kbps: 0,
+            delay_ms: 0.0,
+            jitter_ms: 0.0,
+            loss_percent: 0.0,
+            burst_percent: 0.0,
+            burst_packets: 8.0,
+            queue_ms: 300.0,
+            reorder_percent: 0.0,
+            reorder_ms: 10.0,
+            duplicate_percent: 0.0,
+        }
     }
 }
 
@@ -189,14 +227,30 @@ pub struct LinkInfo {
 impl Shape {
     /// Whether the values are possible.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let times = [("delay_ms", self.delay_ms), ("jitter_ms", self.jitter_ms), ("queue_ms", self.queue_ms)];
+        let times = [
+            ("delay_ms", self.delay_ms),
+            ("jitter_ms", self.jitter_ms),
+            ("queue_ms", self.queue_ms),
+            ("reorder_ms", self.reorder_ms),
+        ];
         for (name, value) in times {
             if !(0.0..=60_000.0).contains(&value) {
                 return Err(format!("{name} is {value}: 0 to 60000 is possible"));
             }
         }
-        if !(0.0..=100.0).contains(&self.loss_percent) {
-            return Err(format!("loss_percent is {}: 0 to 100 is possible", self.loss_percent));
+        let shares = [
+            ("loss_percent", self.loss_percent),
+            ("burst_percent", self.burst_percent),
+            ("reorder_percent", self.reorder_percent),
+            ("duplicate_percent", self.duplicate_percent),
+        ];
+        for (name, value) in shares {
+            if !(0.0..=100.0).contains(&value) {
+                return Err(format!("{name} is {value}: 0 to 100 is possible"));
+            }
+        }
+        if !(1.0..=1e6).contains(&self.burst_packets) {
+            return Err(format!("burst_packets is {}: 1 to 1000000 is possible", self.burst_packets));
         }
         Ok(())
     }
@@ -204,13 +258,15 @@ impl Shape {
 
 impl ShapeChange {
     /// `shape` with the changes.
-    pub(crate) fn applied_to(&self, shape: Shape) -> Shape {
+    #[must_use]
+    pub fn applied_to(&self, shape: Shape) -> Shape {
         Shape {
             rate_kbps: self.rate_kbps.unwrap_or(shape.rate_kbps),
             delay_ms: self.delay_ms.unwrap_or(shape.delay_ms),
             jitter_ms: self.jitter_ms.unwrap_or(shape.jitter_ms),
             loss_percent: self.loss_percent.unwrap_or(shape.loss_percent),
             queue_ms: self.queue_ms.unwrap_or(shape.queue_ms),
+            ..shape
         }
     }
 }

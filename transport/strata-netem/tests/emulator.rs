@@ -22,7 +22,7 @@ async fn socket() -> UdpSocket {
 }
 
 fn config(target: SocketAddr, shape: Shape, control: Option<&Path>) -> Config {
-    let link = LinkSpec { listen: "127.0.0.1:0".parse().unwrap(), target, shape };
+    let link = LinkSpec { listen: "127.0.0.1:0".parse().unwrap(), target, shape, down: None, trace: None };
     Config { seed: 1, links: vec![link], control: control.map(Into::into), exit_idle_s: None }
 }
 

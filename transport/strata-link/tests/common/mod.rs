@@ -103,7 +103,7 @@ pub(crate) fn free_port() -> SocketAddr {
 /// Links to `target`, in this process.
 pub(crate) async fn links(target: SocketAddr, shapes: &[Shape]) -> Emulator {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let links = shapes.iter().map(|&shape| LinkSpec { listen, target, shape }).collect();
+    let links = shapes.iter().map(|&shape| LinkSpec { listen, target, shape, down: None, trace: None }).collect();
     Emulator::start(&Config { seed: 1, links, control: None, exit_idle_s: None }).await.unwrap()
 }
 

@@ -1,20 +1,19 @@
 //! Any network that carries the stream delivers every datagram, once, in order; any garbage is survived.
 
-mod common;
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{MS, Net, Sim};
 use proptest::prelude::*;
 use strata_bond::Time;
+use strata_sim::{MS, Net, Sim};
 
 fn any_net() -> impl Strategy<Value = Net> {
     (2_000u64..20_000, 5u32..90, 0.0..0.03f64, 0u32..20, 0.0..0.01f64, 0.0..0.02f64).prop_map(
-        |(kbps, delay, loss, jitter, reorder, duplicate)| Net {
-            reorder,
-            duplicate,
-            ..Net::new(kbps, delay, loss).jitter(jitter)
+        |(kbps, delay, loss, jitter, reorder, duplicate)| {
+            let mut net = Net::new(kbps, delay, loss).jitter(jitter);
+            (net.up.reorder_percent, net.up.duplicate_percent) = (reorder * 100.0, duplicate * 100.0);
+            net.down = net.up;
+            net
         },
     )
 }
@@ -28,7 +27,7 @@ proptest! {
         seed: u64,
         bytes in 300usize..1400,
     ) {
-        let capacity: u64 = nets.iter().map(|net| net.kbps * 1000).sum();
+        let capacity: u64 = nets.iter().map(|net| net.up.rate_kbps * 1000).sum();
         let mut sim = Sim::new(seed % 1_000_000, 1000, &nets);
         // A link's window needs a few round trips to open.
         for share in [2, 4, 6] {
@@ -66,7 +65,7 @@ proptest! {
             // Of each kind but a hello: a well-formed one starts a session, and only the sender's key can send it.
             packet.insert(0, if kind == 2 { 0xf0 } else { kind << 4 });
             let packet = Bytes::from(packet);
-            sim.receiver.handle_packet(sim.now + sim.skew, common::STRANGER, &packet);
+            sim.receiver.handle_packet(sim.theirs(), strata_sim::STRANGER, &packet);
             let ignored = sim.sender.handle_packet(sim.now, &packet);
             prop_assert!(kind == 3 || ignored.is_err());
             sim.stream(2_000_000, 1316, MS * 10);

@@ -1,0 +1,185 @@
+//! The networks that the bond is judged on, by name.
+//!
+//! Rates, delays, jitter and losses are those of the bars in `docs/protocol/bond.md`;
+//! recorded links come from files that are not part of the project.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strata_netem::protocol::Shape;
+use strata_netem::{Trace, TraceError};
+
+use crate::{MS, Net, Outcome, Sim};
+
+/// Bytes of a datagram: seven packets of a transport stream.
+pub const DATAGRAM: usize = 1316;
+/// A source that follows reads the target this often, as written this often: an encoder's pace.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+/// The least and the most that a source which follows sends, in bits per second.
+const FOLLOW_RANGE: (u64, u64) = (300_000, 20_000_000);
+
+/// What happens to a link in the course of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change {
+    /// It carries so many thousands of bits a second from now on.
+    Rate(u64),
+    /// Nothing arrives any more, either way.
+    Dark,
+    /// Something arrives again.
+    Light,
+}
+
+/// A network and the stream it carries.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// The stream, in bits per second; of a source that follows, at the start.
+    pub bps: u64,
+    /// Whether the source follows the target.
+    pub follows: bool,
+    /// How long it sends.
+    pub duration: Duration,
+    /// The links.
+    pub nets: Vec<Net>,
+    /// What changes, by time since the start, in order.
+    pub changes: Vec<(Duration, usize, Change)>,
+}
+
+fn shape(kbps: u64, delay_ms: f64, jitter_ms: f64, loss_percent: f64) -> Shape {
+    Shape { rate_kbps: kbps, delay_ms, jitter_ms, loss_percent, ..Shape::default() }
+}
+
+fn net(kbps: u64, delay_ms: f64, jitter_ms: f64, loss_percent: f64) -> Net {
+    let shape = shape(kbps, delay_ms, jitter_ms, loss_percent);
+    Net::shaped(shape, shape)
+}
+
+/// A way up that changes; the way back is 20 Mbit/s.
+fn uplink(kbps: u64, delay_ms: f64, jitter_ms: f64, loss_percent: f64) -> Net {
+    Net::shaped(shape(kbps, delay_ms, jitter_ms, loss_percent), shape(20_000, delay_ms, jitter_ms, loss_percent))
+}
+
+fn three_carriers() -> Vec<Net> {
+    vec![net(3000, 20.0, 5.0, 0.5), net(3000, 45.0, 10.0, 1.0), net(3000, 80.0, 20.0, 2.0)]
+}
+
+/// Steps of a rate, repeated: each lasts so many seconds at so many thousands of bits a second.
+fn steps(link: usize, steps: &[(u64, u64)], until: Duration) -> Vec<(Duration, usize, Change)> {
+    let mut changes = Vec::new();
+    let mut at = Duration::ZERO;
+    for &(seconds, kbps) in steps.iter().cycle() {
+        if at >= until {
+            return changes;
+        }
+        changes.push((at, link, Change::Rate(kbps)));
+        at += Duration::from_secs(seconds);
+    }
+    changes
+}
+
+impl Scenario {
+    fn steady(name: &'static str, bps: u64, seconds: u64, nets: Vec<Net>) -> Self {
+        Self { name, bps, follows: false, duration: Duration::from_secs(seconds), nets, changes: Vec::new() }
+    }
+
+    /// The scenarios that need no recording.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let burst = |delay_ms| {
+            let up = Shape { burst_percent: 5.0, burst_packets: 8.0, ..shape(8000, delay_ms, 3.0, 0.0) };
+            Net::shaped(up, shape(8000, delay_ms, 3.0, 5.0))
+        };
+        let mut blackout = Self::steady("S4", 4_000_000, 40, three_carriers());
+        blackout.changes =
+            vec![(Duration::from_secs(15), 0, Change::Dark), (Duration::from_secs(25), 0, Change::Light)];
+        let nets = vec![uplink(5000, 30.0, 4.0, 0.5), uplink(2000, 50.0, 6.0, 0.5)];
+        let mut exchange = Self::steady("S9", 5_000_000, 60, nets);
+        exchange.changes = steps(0, &[(10, 5000), (10, 1500), (5, 5000), (5, 500)], exchange.duration);
+        exchange.changes.extend(steps(1, &[(10, 2000), (10, 5500), (5, 2000), (5, 6500)], exchange.duration));
+        exchange.changes.sort_by_key(|&(at, link, _)| (at, link));
+        vec![
+            Self::steady("S1", 6_000_000, 30, vec![net(20_000, 20.0, 0.0, 0.0)]),
+            Self::steady("S2", 6_000_000, 30, vec![net(20_000, 30.0, 0.0, 2.0)]),
+            Self::steady("S3", 6_000_000, 40, three_carriers()),
+            Self::steady("S3+", 7_500_000, 40, three_carriers()),
+            blackout,
+            Self::steady("S5", 6_000_000, 30, vec![burst(30.0), burst(50.0)]),
+            Self::steady(
+                "S8",
+                6_000_000,
+                40,
+                vec![net(5000, 25.0, 5.0, 0.5), net(2500, 60.0, 10.0, 1.0), net(1200, 40.0, 10.0, 1.0)],
+            ),
+            exchange,
+        ]
+    }
+
+    /// A source that follows over recorded links: file, seconds into it, delay, jitter, loss and queue of each.
+    ///
+    /// # Errors
+    /// [`TraceError`] names the recording.
+    pub fn recorded(name: &'static str, seconds: u64, links: &[(&Path, f64, [f64; 4])]) -> Result<Self, TraceError> {
+        let mut nets = Vec::new();
+        for &(file, start_s, [delay_ms, jitter_ms, loss_percent, queue_ms]) in links {
+            let mut net = uplink(0, delay_ms, jitter_ms, loss_percent);
+            net.up.queue_ms = queue_ms;
+            net.trace = Some(Arc::new(Trace::read(file, Duration::from_secs_f64(start_s))?));
+            nets.push(net);
+        }
+        Ok(Self { follows: true, ..Self::steady(name, 2_000_000, seconds, nets) })
+    }
+
+    /// Runs it: connects, sends after a second, and tells what came out.
+    #[must_use]
+    pub fn run(&self, seed: u64, latency_ms: u32) -> Outcome {
+        self.run_watched(seed, latency_ms, |_| ())
+    }
+
+    /// The same; `watch` sees the simulation ten times a second.
+    #[must_use]
+    pub fn run_watched(&self, seed: u64, latency_ms: u32, mut watch: impl FnMut(&Sim)) -> Outcome {
+        let mut sim = Sim::new(seed, latency_ms, &self.nets);
+        let start = sim.now;
+        let mut changes = self.changes.iter().peekable();
+        let (mut bps, mut target, mut due, mut read) = (self.bps, 0, start, start);
+        while due < start + self.duration {
+            while let Some((_, link, change)) = changes.next_if(|(at, ..)| start + *at <= due) {
+                change.apply(&mut sim.nets[*link]);
+            }
+            sim.run_until(due);
+            if due >= read {
+                read = read + FOLLOW_INTERVAL;
+                if self.follows && target > 0 {
+                    bps = target.clamp(FOLLOW_RANGE.0, FOLLOW_RANGE.1);
+                }
+                // The encoder hears what was known one interval ago.
+                target = sim.sender.target_bps();
+                watch(&sim);
+            }
+            sim.push(DATAGRAM);
+            due = due + Duration::from_micros(DATAGRAM as u64 * 8_000_000 / bps);
+        }
+        sim.finish();
+        Outcome::of(&sim, self, start, MS * latency_ms)
+    }
+
+    /// What the recorded links could have carried, in bits per second; none if the rates are not recorded.
+    #[must_use]
+    pub fn recorded_bps(&self) -> Option<f64> {
+        let bits = |net: &Net| net.trace.as_ref().map(|trace| trace.bits(Duration::ZERO, self.duration));
+        let sum: Option<u64> = self.nets.iter().map(bits).sum();
+        sum.map(|bits| bits as f64 / self.duration.as_secs_f64())
+    }
+}
+
+impl Change {
+    fn apply(self, net: &mut Net) {
+        match self {
+            Self::Rate(kbps) => net.up.rate_kbps = kbps,
+            Self::Dark => net.dark = true,
+            Self::Light => net.dark = false,
+        }
+    }
+}
