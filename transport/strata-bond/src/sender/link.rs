@@ -35,6 +35,8 @@ const SILENCE: Duration = Duration::from_millis(50);
 const HOPELESS: Duration = Duration::from_millis(80);
 /// A queue of this length while the window is the limit: the link is really full.
 const FULL_QUEUE: Duration = Duration::from_millis(15);
+/// The oldest packet on its way is so much older than the path is long: a queue, no jitter.
+const STANDS: Duration = Duration::from_millis(100);
 /// A queue of this length needs no other proof.
 const LONG_QUEUE: Duration = Duration::from_millis(40);
 
@@ -47,6 +49,23 @@ pub(super) enum Need {
     Ping,
     /// It is dead: a useful copy shows whether it lives again.
     Probe,
+}
+
+/// How fast what is on its way over a link arrives now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Bytes per second; none before it is known.
+    rate: Option<u64>,
+    round_trip: Duration,
+    extra_delay: Duration,
+}
+
+impl Pace {
+    /// When the last of `bytes` in flight arrives, counted from the fastest empty link's arrival of a packet sent now.
+    pub(super) fn arrives(&self, bytes: u64) -> Duration {
+        let drain = self.rate.map_or(0, |rate| bytes.saturating_mul(1_000_000) / rate);
+        Duration::from_micros(drain).saturating_sub(self.round_trip) + self.extra_delay
+    }
 }
 
 /// Answers of a report, for whoever knows the datagrams.
@@ -367,9 +386,25 @@ impl TxLink {
         Some(now.since(self.flight.oldest()?.max(self.progress).max(awake)))
     }
 
-    /// Packets that are overdue and were not repeated yet; the caller marks those it repeats.
+    /// Packets that are on their way, oldest first; the caller marks those it repeats.
     pub(super) fn overdue_entries(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.flight.iter_mut().filter(|entry| !entry.given_up && !entry.repeated)
+        self.flight.iter_mut().filter(|entry| !entry.given_up)
+    }
+
+    /// Whether what is on its way stands in a queue.
+    pub(super) fn stands(&self, now: Time) -> bool {
+        self.flight.oldest().is_some_and(|oldest| now.since(oldest) > self.path.least_rtt() + STANDS)
+    }
+
+    /// Bytes on their way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.flight.bytes()
+    }
+
+    /// How fast what is on its way arrives.
+    pub(super) fn pace(&self, now: Time, offset_us: Option<i64>) -> Pace {
+        let round_trip = self.path.least_rtt() + REPORT_INTERVAL;
+        Pace { rate: self.rate.now(now).map(|rate| rate.max(1)), round_trip, extra_delay: self.path.extra_delay(offset_us) }
     }
 
     /// What is to be sent on it now, apart from datagrams.
@@ -415,6 +450,11 @@ impl TxLink {
             LinkState::Up | LinkState::Suspect => (!self.active()).then(|| self.last_sent + self.ping_interval()),
         };
         hello.into_iter().chain(other).min()
+    }
+
+    /// How much later than over the fastest link a packet arrives, queue included.
+    pub(super) fn extra_delay(&self, offset_us: Option<i64>) -> Duration {
+        self.path.extra_delay(offset_us) + self.path.queue()
     }
 
     /// How long a repeat over this link takes, with a chance to see it fail.

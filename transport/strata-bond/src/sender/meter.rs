@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::Time;
 
 /// Bytes are gathered in buckets of this length.
-const BUCKET: Duration = Duration::from_millis(100);
-/// Ten buckets: a second.
-const BUCKETS: usize = 10;
+const BUCKET: Duration = Duration::from_millis(20);
+/// Fifty buckets: a second.
+const BUCKETS: usize = 50;
 
 /// Counts bytes over the last second.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ mod link;
 mod meter;
 mod path;
 mod rate;
+mod spare;
 mod store;
 mod target;
 mod window;
@@ -27,6 +28,7 @@ use crate::{MAX_DATAGRAM, Time};
 use flight::Entry;
 use link::{Need, TxLink};
 use meter::Meter;
+use spare::Spare;
 use store::Store;
 use target::{Situation, Target};
 
@@ -37,13 +39,19 @@ const OVERSLEPT: Duration = Duration::from_millis(60);
 /// The most payload held: the store keeps one latency's worth, so this is 30 s at 70 Mbit/s.
 const MAX_STORED: usize = 256 << 20;
 /// A repair this much too late by prediction is still worth a try.
-const HOPE: Duration = Duration::from_millis(20);
+const HOPE: Duration = Duration::from_millis(10);
 /// A repeat of an overdue packet may be lost as well: there must be time for another.
 const CHANCES: u32 = 2;
+/// A packet foreseen to be so much too late is sent again at once, although there would be time later.
+const FORESIGHT: Duration = Duration::from_millis(150);
+/// A repeat that leaves less than its own time and this goes twice at once.
+const LAST_MARGIN: Duration = Duration::from_millis(30);
+/// A datagram that waited for room is sent no later than this before it would be too late.
+const LATE_MARGIN: Duration = Duration::from_millis(60);
 /// Added to the time that a repeat takes.
 const REPEAT_MARGIN: Duration = Duration::from_millis(60);
-/// All links must have been full within this time for their sum to be a ceiling.
-const FULL_SPAN: Duration = Duration::from_millis(500);
+/// The target looks at what was offered and what arrived over this time.
+const RATE_SPAN: Duration = Duration::from_millis(200);
 /// What a link is hoped to carry if it never had to show it, in bits per second.
 const UNKNOWN_BPS: u64 = 1_000_000;
 
@@ -91,6 +99,7 @@ pub struct Sender {
     views: Vec<LinkView>,
     checked: Time,
     awake: Time,
+    spare: Spare,
     target: Target,
     target_due: Time,
     unsent_seen: u64,
@@ -116,6 +125,7 @@ impl Sender {
             views: Vec::new(),
             checked: now,
             awake: now,
+            spare: Spare::default(),
             target: Target::default(),
             target_due: now,
             unsent_seen: 0,
@@ -268,6 +278,7 @@ impl Sender {
         if arrived {
             let bytes = self.store.acknowledged(sequence, entry.pieces, !entry.given_up);
             // Past its time it is not known whether it came twice; when nothing is in time, it did not.
+            self.spare.earn(entry.bytes);
             self.arrived.add(now, bytes.unwrap_or_else(|| (entry.bytes as usize).saturating_sub(DATA_HEADER)));
         } else if !entry.given_up {
             self.store.lost(sequence, entry.pieces);
@@ -324,40 +335,51 @@ impl Sender {
         }
     }
 
-    /// How long a datagram may wait to be sent: afterwards there would be no time to repair it.
+    /// How long a datagram may wait to be sent: afterwards it would come too late.
     fn patience(&self) -> Duration {
         let offset_us = self.peer.offset_us;
         let carrying = self.links.values().filter(|link| link.carries());
-        let reserve = carrying.map(|link| link.repeat_time(offset_us)).min().unwrap_or_default() + REPEAT_MARGIN;
-        self.latency() - reserve.min(self.latency() / 2)
+        let way = carrying.map(|link| link.extra_delay(offset_us)).min().unwrap_or_default() + LATE_MARGIN;
+        self.latency() - way.min(self.latency() / 2)
     }
 
-    /// Packets on a suspect link are sent again elsewhere when waiting longer would make them late, or is in vain.
+    /// Packets that a link will deliver too late, or not at all, are sent again elsewhere while there is time.
     fn repeat_overdue(&mut self, now: Time) {
-        let offset_us = self.peer.offset_us;
-        let Some(elsewhere) = self
-            .links
-            .values()
-            .filter(|link| link.state() == LinkState::Up)
-            .map(|link| link.repeat_time(offset_us) * CHANCES + REPEAT_MARGIN)
-            .min()
-        else {
-            return;
-        };
         let latency = self.latency();
-        for link in self.links.values_mut().filter(|link| link.state() == LinkState::Suspect) {
-            let (id, hopeless) = (link.id, link.hopeless(now));
+        let ids: Vec<u8> = self.links.values().filter(|link| link.active()).map(|link| link.id).collect();
+        for id in ids {
+            let Some(elsewhere) = self.time_elsewhere(id) else { continue };
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            let (state, hopeless) = (link.state(), link.hopeless(now));
+            let pace = link.pace(now, self.peer.offset_us);
+            // Nothing to foresee: whatever is on its way arrives soon.
+            let short = !link.stands(now) || pace.arrives(link.in_flight()) < latency / 4;
+            let mut ahead = 0;
             for entry in link.overdue_entries() {
-                let Some(sequence) = entry.sequence else { continue };
+                ahead += u64::from(entry.bytes);
+                let Some(sequence) = entry.sequence.filter(|_| !entry.repeated) else { continue };
                 let Some(datagram) = self.store.get(sequence) else { continue };
-                if !hopeless && (datagram.sent + latency).since(now) > elsewhere {
+                let left = (datagram.sent + latency).since(now);
+                let last_chance = left <= elsewhere;
+                if !last_chance && !hopeless && (short || state == LinkState::Suspect) {
                     // The rest was sent later and has more time.
                     break;
+                }
+                let arrives = pace.arrives(ahead);
+                let late = arrives > left && (last_chance || arrives > left + FORESIGHT);
+                if state == LinkState::Up && !(late && self.store.rescue(sequence) && self.spare.take(entry.bytes)) {
+                    continue;
                 }
                 entry.repeated = true;
                 self.store.repeat(sequence, id);
             }
         }
+    }
+
+    /// How long sending something again takes over the best link but `id`, with chances to see it fail.
+    fn time_elsewhere(&self, id: u8) -> Option<Duration> {
+        let others = self.links.values().filter(|link| link.id != id && link.state() == LinkState::Up);
+        others.map(|link| link.repeat_time(self.peer.offset_us) * CHANCES + REPEAT_MARGIN).min()
     }
 
     /// What the links that carry packets are known or hoped to carry.
@@ -366,15 +388,12 @@ impl Sender {
     }
 
     fn tick_target(&mut self, now: Time) {
-        let carrying: Vec<&TxLink> = self.links.values().filter(|link| link.carries()).collect();
-        let full = !carrying.is_empty() && carrying.iter().all(|link| link.limited_within(now, FULL_SPAN));
         let situation = Situation {
-            links: carrying.len() as u64,
-            offered: self.offered.bps(now, Duration::from_secs(1)),
-            goodput: self.arrived.bps(now, Duration::from_millis(500)),
-            steady_goodput: self.arrived.bps(now, Duration::from_secs(1)),
-            ceiling: full.then(|| carrying.iter().map(|link| link.capacity_bps()).sum()),
+            links: self.links.values().filter(|link| link.carries()).count() as u64,
+            offered: self.offered.bps(now, RATE_SPAN),
+            goodput: self.arrived.bps(now, RATE_SPAN),
             queue: self.queue_age(now),
+            patience: self.patience(),
             dropped: self.unsent > std::mem::replace(&mut self.unsent_seen, self.unsent),
         };
         self.target.tick(now, &situation);
@@ -419,12 +438,16 @@ impl Sender {
             let (sequence, repair) = self.store.next()?;
             let datagram = self.store.get(sequence)?;
             let bytes = (datagram.payload.len() + DATA_HEADER) as u64;
-            let budget = (datagram.sent + self.latency()).since(now) + HOPE;
             self.views.clear();
             self.views.extend(self.links.values().filter_map(|link| link.view(now, self.peer.offset_us, repair)));
-            if repair && !self.views.is_empty() && self.views.iter().all(|link| link.extra_delay > budget) {
-                self.store.abandon(sequence);
-                continue;
+            if repair {
+                let left = (datagram.sent + self.latency()).since(now) + HOPE;
+                let before = self.views.len();
+                self.views.retain(|link| scheduler::predicted_arrival(link, bytes) <= left);
+                if before > 0 && self.views.is_empty() {
+                    self.store.abandon(sequence);
+                    continue;
+                }
             }
             let link = scheduler::choose(&self.views, bytes, datagram.avoid)?;
             return self.send(now, link, sequence);
@@ -450,8 +473,13 @@ impl Sender {
             let packet = Data { link_sequence, sequence, timestamp, piece, repeat, payload: part }.encode();
             self.ready.push_back(Transmit { link: id, packet });
         }
+        let left = (datagram.sent + self.latency.max(self.peer.latency)).since(now);
+        let last_chance = repeat && !datagram.doubled && left < link.repeat_time(self.peer.offset_us) + LAST_MARGIN;
         if !probe {
             self.store.sent(sequence, if whole { 1 } else { 2 });
+            if last_chance && self.spare.take(u32::try_from(payload.len()).unwrap_or(u32::MAX)) {
+                self.store.double(sequence, id);
+            }
         }
         self.ready.pop_front()
     }

@@ -82,9 +82,20 @@ impl Rate {
 
     /// What it delivered in the last second.
     pub(super) fn last_second(&self, now: Time) -> u64 {
+        self.acknowledged_within(now, Duration::from_secs(1))
+    }
+
+    /// What it delivers now, by the bytes acknowledged in the last moments; none before there was time for some.
+    pub(super) fn now(&self, now: Time) -> Option<u64> {
+        let known = self.samples.front().is_some_and(|first| now.since(first.seen) >= SPAN);
+        known.then(|| self.acknowledged_within(now, SPAN) * 1000 / crate::time::millis(SPAN))
+    }
+
+    /// Bytes acknowledged within `span`.
+    fn acknowledged_within(&self, now: Time, span: Duration) -> u64 {
         let Some(last) = self.samples.back() else { return 0 };
-        let first = self.samples.iter().find(|sample| now.since(sample.seen) <= Duration::from_secs(1));
-        first.map_or(0, |first| last.bytes - first.bytes)
+        let before = self.samples.iter().rev().find(|sample| now.since(sample.seen) > span);
+        last.bytes - before.or_else(|| self.samples.front()).map_or(0, |before| before.bytes)
     }
 
     /// The link was away: what it delivered before says little.

@@ -27,6 +27,10 @@ pub(super) struct Datagram {
     pub(super) tries: u16,
     /// The link that may still deliver a copy; a repeat avoids it.
     pub(super) avoid: Option<u8>,
+    /// A repeat was sent twice at once, because there was no time to see it fail.
+    pub(super) doubled: bool,
+    /// A second copy was sent because the first one was foreseen to be late.
+    rescued: bool,
 }
 
 /// What happened to datagrams when their time came.
@@ -53,7 +57,7 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn push(&mut self, now: Time, payload: Bytes) {
         self.bytes += payload.len();
-        self.datagrams.push_back(Datagram { payload, sent: now, got: 0, copies: 0, tries: 0, avoid: None });
+        self.datagrams.push_back(Datagram { payload, sent: now, got: 0, copies: 0, tries: 0, avoid: None, doubled: false, rescued: false });
     }
 
     /// Bytes of payload held.
@@ -176,6 +180,20 @@ impl Store {
             datagram.avoid = Some(link);
             self.repairs.insert(sequence);
         }
+    }
+
+    /// Whether a datagram may be sent again because it is foreseen to be late: once each.
+    pub(super) fn rescue(&mut self, sequence: u64) -> bool {
+        let datagram = self.index(sequence).and_then(|at| self.datagrams.get_mut(at));
+        datagram.is_some_and(|datagram| datagram.got != WHOLE && !std::mem::replace(&mut datagram.rescued, true))
+    }
+
+    /// Sends a repeat that went over `link` once more, over another one.
+    pub(super) fn double(&mut self, sequence: u64, link: u8) {
+        if let Some(datagram) = self.index(sequence).and_then(|at| self.datagrams.get_mut(at)) {
+            datagram.doubled = true;
+        }
+        self.repeat(sequence, link);
     }
 
     /// The receiver needs nothing below `next`.

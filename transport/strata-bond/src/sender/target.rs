@@ -1,25 +1,38 @@
 //! The bitrate that the source may use: fast down, slow up.
 //!
 //! Congestion shows in the common queue: datagrams wait because no link has room.
-//! Then the target falls below what arrives. It rises slowly while the source
-//! really uses it, faster before the first congestion, and never by itself.
+//! While they do, what arrives is what the links carry, and the target is that,
+//! less what it takes to empty the queue in time. Without a queue the target rises
+//! while the source really uses it: slowly near what the links carried when they
+//! were last full, faster the further it is from there.
 
 use std::time::Duration;
 
 use crate::Time;
+use crate::time::{micros, millis};
 
 /// How often it is looked at.
-pub(super) const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 /// Per link, before anything is known, in bits per second.
 const INITIAL_PER_LINK: u64 = 1_000_000;
 /// The least that is ever named while a link is up.
 const LEAST: u64 = 100_000;
-/// After a step down nothing rises for this long.
-const HOLD: Duration = Duration::from_millis(1500);
 /// What arrives means nothing before packets, reports and a window of the meters have gone round.
 const SETTLE: Duration = Duration::from_secs(1);
 /// A datagram that waits longer than this for room shows congestion.
-const QUEUE_LIMIT: Duration = Duration::from_millis(80);
+const QUEUE_LIMIT: Duration = Duration::from_millis(40);
+/// A source that still sends more than arrives after this long does not follow.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(2);
+/// The rise at what the links carried when they were last full, in percent of the target per second.
+const RISE_NEAR: u64 = 5;
+/// By how much the rise grows in each second without a queue, in percent per second.
+const RISE_CALM: u64 = 20;
+/// When the queue is empty again, the target returns to this share of what emptied it.
+const RETURN_PERCENT: u64 = 85;
+/// The target runs ahead of what arrives by so much: what arrives is old news.
+const AHEAD_PERCENT: u64 = 125;
+/// The most that it rises, in percent per second.
+const RISE_FAR: u64 = 100;
 
 /// What the decision is made from; rates in bits of payload per second.
 #[derive(Debug, Clone, Copy)]
@@ -30,28 +43,28 @@ pub(super) struct Situation {
     pub(super) offered: u64,
     /// What arrives over all links now, repeats not counted.
     pub(super) goodput: u64,
-    /// The same over the last second: no burst after a stall.
-    pub(super) steady_goodput: u64,
-    /// What the links that are full deliver, if all are full.
-    pub(super) ceiling: Option<u64>,
     /// How long the oldest unsent datagram has been waiting.
     pub(super) queue: Duration,
+    /// How long a datagram may wait.
+    pub(super) patience: Duration,
     /// Datagrams were dropped unsent since the last look.
     pub(super) dropped: bool,
 }
 
 /// The target.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Target {
     bps: u64,
     links: u64,
     most_links: u64,
-    congested_once: bool,
-    hold_until: Time,
+    /// What arrived when the links were last full; 0 before.
+    known: u64,
+    /// Since when datagrams have been waiting.
+    congested_since: Option<Time>,
+    /// Since when none have.
+    calm_since: Time,
     /// Since when some link carries packets.
     carrying_since: Option<Time>,
-    /// What lately arrived without congestion: below half of it, the way up is short.
-    known: u64,
 }
 
 impl Target {
@@ -72,36 +85,54 @@ impl Target {
             if now.since(since) >= SETTLE {
                 self.congested(now, situation);
             }
-        } else if now >= self.hold_until {
-            self.known = self.known.max(situation.steady_goodput.min(self.bps));
-            if situation.offered >= self.bps * 3 / 4 {
-                // Per tick of a tenth of a second: 5 % a second; at the start and after a stall 60 %.
-                let short = !self.congested_once || self.bps < self.known / 2;
-                let step = if short { self.bps * 6 / 100 } else { self.bps / 200 };
-                let ceiling = situation.ceiling.map_or(u64::MAX, |bps| (bps * 9 / 10).max(self.bps));
-                self.bps = (self.bps + step).min(ceiling);
-            }
+            return;
         }
+        self.calm(now, situation);
+    }
+
+    /// Nothing waits: up, as far as the source shows that it arrives.
+    fn calm(&mut self, now: Time, situation: &Situation) {
+        if self.congested_since.take().is_some() {
+            // The queue is empty again: what drained it is what the links carry.
+            self.calm_since = now;
+            self.bps = self.bps.max(self.known * RETURN_PERCENT / 100);
+        }
+        if situation.offered < self.bps * 3 / 4 {
+            return;
+        }
+        let step = (self.bps * self.rise(now) * micros(TICK) / 100_000_000).max(1);
+        let proven = situation.goodput * AHEAD_PERCENT / 100 + INITIAL_PER_LINK / 10;
+        self.bps = (self.bps + step).min(proven.max(self.bps));
     }
 
     fn congested(&mut self, now: Time, situation: &Situation) {
-        self.congested_once = true;
-        if now < self.hold_until && situation.goodput >= self.bps * 7 / 10 {
-            return;
+        let since = *self.congested_since.get_or_insert(now);
+        // Next to nothing arrives: all links stand still, which says nothing of what they carry afterwards.
+        if situation.goodput >= self.bps / 10 {
+            self.known = situation.goodput;
         }
-        // Next to nothing arrives: all links stood still, which says nothing of what they carry afterwards.
-        let stalled = situation.goodput < self.bps / 10;
-        self.known = self.known.min(if stalled { self.bps } else { situation.goodput });
+        let excess = micros(situation.queue.saturating_sub(QUEUE_LIMIT));
+        let longest = micros(situation.patience * 6 / 10).max(1);
         // A source that does not follow shows what the links carry: a target far below would be wrong too.
-        let proven = situation.steady_goodput.min(situation.goodput) / 2;
-        self.bps = self.bps.min(situation.goodput * 17 / 20).max(proven).max(LEAST);
-        self.hold_until = now + HOLD;
+        let least = if now.since(since) < FOLLOWS_WITHIN { 10 } else { 50 };
+        let share = (100 - (excess * 100 / longest).min(100)).max(least);
+        self.bps = self.bps.min(situation.goodput * share / 100).max(LEAST);
+    }
+
+    /// The rise now, in percent per second.
+    fn rise(&self, now: Time) -> u64 {
+        if self.known == 0 {
+            return RISE_FAR;
+        }
+        let away = self.bps.abs_diff(self.known) * 200 / self.known;
+        let calm = millis(now.since(self.calm_since)) * RISE_CALM / 1000;
+        (RISE_NEAR + away + calm).min(RISE_FAR)
     }
 
     /// A link more is a hope; a link less is a fact.
     fn count_links(&mut self, links: u64) {
         if links > self.most_links {
-            if !self.congested_once {
+            if self.known == 0 {
                 self.bps += (links - self.most_links) * INITIAL_PER_LINK;
             }
             self.most_links = links;
