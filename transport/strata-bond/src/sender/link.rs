@@ -17,8 +17,9 @@ use crate::wire::{LinkReport, Report, expand_sequence};
 
 /// The least time without acknowledgement after which a link is dead.
 const DEAD_LEAST: Duration = Duration::from_millis(250);
-/// A dead link gets a probe this often: five a second.
-const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+/// The next probe of a dead link comes after this share of the time that it has been dead, within these limits.
+const PROBE_SHARE: u32 = 4;
+const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 /// So many packets acknowledged bring a dead link back.
 const REVIVE: u32 = 2;
 /// A hello is repeated after this, until a report names it.
@@ -90,6 +91,8 @@ pub(super) struct TxLink {
     progress: Time,
     last_sent: Time,
     probe_due: Time,
+    /// Since when it has been dead; meaningless otherwise.
+    died: Time,
     revived: u32,
     /// Since when it has been suspect; meaningless otherwise.
     doubted: Time,
@@ -116,6 +119,7 @@ impl TxLink {
             progress: now,
             last_sent: now,
             probe_due: now,
+            died: now,
             revived: 0,
             doubted: now,
             limited: None,
@@ -371,7 +375,8 @@ impl TxLink {
         if overdue >= DEAD_LEAST.max(self.path.smoothed_rtt() * 3) {
             self.state = LinkState::Dead;
             self.revived = 0;
-            self.probe_due = now + PROBE_INTERVAL;
+            self.probe_due = now + PROBE_INTERVALS.0;
+            self.died = now;
             self.stats.error = format!("nothing was acknowledged for {} ms", overdue.as_millis());
             return Some(self.flight.give_up());
         }
@@ -404,7 +409,11 @@ impl TxLink {
     /// How fast what is on its way arrives.
     pub(super) fn pace(&self, now: Time, offset_us: Option<i64>) -> Pace {
         let round_trip = self.path.least_rtt() + REPORT_INTERVAL;
-        Pace { rate: self.rate.now(now).map(|rate| rate.max(1)), round_trip, extra_delay: self.path.extra_delay(offset_us) }
+        Pace {
+            rate: self.rate.now(now).map(|rate| rate.max(1)),
+            round_trip,
+            extra_delay: self.path.extra_delay(offset_us),
+        }
     }
 
     /// What is to be sent on it now, apart from datagrams.
@@ -416,7 +425,8 @@ impl TxLink {
         match self.state {
             LinkState::Connecting => None,
             LinkState::Dead => (self.probe_due <= now).then(|| {
-                self.probe_due = now + PROBE_INTERVAL;
+                let dead = now.since(self.died);
+                self.probe_due = now + (dead / PROBE_SHARE).clamp(PROBE_INTERVALS.0, PROBE_INTERVALS.1);
                 Need::Probe
             }),
             LinkState::Up | LinkState::Suspect => {

@@ -47,7 +47,7 @@ mod tests {
         }
         let at = |ms: u64| Time::from_micros(ms * 1000);
         assert_eq!(meter.bps(at(999), Duration::from_secs(1)), 1_000_000);
-        assert_eq!(meter.bps(at(1500), Duration::from_secs(1)), 400_000);
+        assert_eq!(meter.bps(at(1500), Duration::from_secs(1)), 480_000, "whole buckets");
         assert_eq!(meter.bps(at(3000), Duration::from_secs(1)), 0);
     }
 }

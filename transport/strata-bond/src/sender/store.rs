@@ -57,7 +57,16 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn push(&mut self, now: Time, payload: Bytes) {
         self.bytes += payload.len();
-        self.datagrams.push_back(Datagram { payload, sent: now, got: 0, copies: 0, tries: 0, avoid: None, doubled: false, rescued: false });
+        self.datagrams.push_back(Datagram {
+            payload,
+            sent: now,
+            got: 0,
+            copies: 0,
+            tries: 0,
+            avoid: None,
+            doubled: false,
+            rescued: false,
+        });
     }
 
     /// Bytes of payload held.
