@@ -1,10 +1,9 @@
 //! The engine's clock, and random numbers for its ids.
 
-use std::time::Instant;
-
 use strata_bond::Time;
+use tokio::time::Instant;
 
-/// Counts from its own start, monotonically.
+/// Counts from its own start, monotonically; tokio's time, so that tests may pause it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock(Instant);
 
@@ -18,8 +17,8 @@ impl Clock {
     }
 
     /// When the engine's `time` is, for timers.
-    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
-        (self.0 + time.since(Time::ZERO)).into()
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.0 + time.since(Time::ZERO)
     }
 }
 

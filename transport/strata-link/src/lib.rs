@@ -8,6 +8,7 @@
 mod clock;
 mod config;
 mod error;
+mod network;
 mod quic;
 mod receiver;
 mod sender;
@@ -16,6 +17,7 @@ mod tls;
 
 pub use config::{Datagram, LinkConfig, ReceiverConfig, SenderConfig};
 pub use error::{LinkError, SendError};
+pub use network::Network;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use strata_bond::{

@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, random_u64};
-use crate::{Datagram, LinkError, ReceiverConfig, check_latency, quic, socket, tls};
+use crate::network::{Network, System};
+use crate::{Datagram, LinkError, ReceiverConfig, check_latency, quic, tls};
 
 /// Handshakes at a time that are accepted before anything is known of the other end.
 const MAX_INCOMING: usize = 64;
@@ -105,8 +106,16 @@ impl Receiver {
     ///
     /// # Errors
     /// [`LinkError::Listen`] names the address and what to do.
-    #[allow(clippy::unused_async, reason = "async, so that it can only be called where there is a runtime")]
     pub async fn bind(config: ReceiverConfig) -> Result<Self, LinkError> {
+        Self::bind_over(Arc::new(System), config).await
+    }
+
+    /// The same over a network that is not the operating system's.
+    ///
+    /// # Errors
+    /// [`LinkError::Listen`] names the address and what to do.
+    #[allow(clippy::unused_async, reason = "async, so that it can only be called where there is a runtime")]
+    pub async fn bind_over(network: Arc<dyn Network>, config: ReceiverConfig) -> Result<Self, LinkError> {
         check_latency(config.latency)?;
         let listen_error = |source| LinkError::Listen { address: config.listen, source };
         let crypto = tls::server(&config.identity, config.allow).map_err(LinkError::Tls)?;
@@ -116,10 +125,9 @@ impl Receiver {
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
-        let socket = socket::listen(config.listen)?;
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint =
-            Endpoint::new(quic::endpoint(&config.identity), Some(server), socket, runtime).map_err(listen_error)?;
+        let socket = network.listen(config.listen)?;
+        let (own, runtime) = (quic::endpoint(&config.identity), Arc::new(quinn::TokioRuntime));
+        let endpoint = Endpoint::new_with_abstract_socket(own, Some(server), socket, runtime).map_err(listen_error)?;
         let address = endpoint.local_addr().map_err(listen_error)?;
         let clock = Clock::start();
         let instance = u32::try_from(random_u64() >> 32).expect("the upper half of 64 bits");

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::explain::explain;
-use crate::{LinkConfig, LinkError, quic, socket, tls};
+use crate::{LinkConfig, LinkError, quic, tls};
 
 /// Attempts in turn: how long each may take, and the largest packet that the path must carry.
 ///
@@ -66,8 +66,9 @@ pub(super) async fn connect(shared: &Shared, link: &LinkConfig, attempt: usize) 
 }
 
 fn open_endpoint(shared: &Shared, link: &LinkConfig) -> Result<Endpoint, LinkError> {
-    let socket = socket::open(link)?;
-    Endpoint::new(quic::endpoint(&shared.identity), None, socket, Arc::new(quinn::TokioRuntime))
+    let socket = shared.network.open(link)?;
+    let config = quic::endpoint(&shared.identity);
+    Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(quinn::TokioRuntime))
         .map_err(|source| LinkError::Socket { link: link.id, interface: link.interface.clone(), source })
 }
 

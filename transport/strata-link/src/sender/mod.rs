@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, random_u64};
+use crate::network::{Network, System};
 use crate::{LinkConfig, LinkError, SendError, SenderConfig, check_latency, tls};
 
 /// So many packets are taken from the engine at a time: short enough not to hold up the source.
@@ -30,6 +31,7 @@ const CLOSE_GRACE: Duration = Duration::from_millis(500);
 struct Shared {
     identity: KeyPair,
     peer: PublicKey,
+    network: Arc<dyn Network>,
     clock: Clock,
     engine: Mutex<strata_bond::Sender>,
     connections: Mutex<BTreeMap<u8, quinn::Connection>>,
@@ -94,6 +96,14 @@ impl Sender {
     /// # Errors
     /// [`LinkError`] when the configuration contradicts itself.
     pub fn start(config: SenderConfig) -> Result<Self, LinkError> {
+        Self::start_over(Arc::new(System), config)
+    }
+
+    /// The same over a network that is not the operating system's.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the configuration contradicts itself.
+    pub fn start_over(network: Arc<dyn Network>, config: SenderConfig) -> Result<Self, LinkError> {
         let runtime = Handle::try_current().map_err(|_| LinkError::NoRuntime)?;
         check_latency(config.latency)?;
         check_links(&config.links)?;
@@ -103,6 +113,7 @@ impl Sender {
         let shared = Arc::new(Shared {
             identity: config.identity,
             peer: config.peer,
+            network,
             clock,
             engine: Mutex::new(strata_bond::Sender::new(clock.now(), config.latency, random_u64())),
             connections: Mutex::default(),
