@@ -26,6 +26,8 @@ pub struct Net {
     pub dark: bool,
     /// Nothing arrives at the receiver; what it sends arrives.
     pub black_hole: bool,
+    /// Nothing arrives at the sender; what it sends arrives.
+    pub mute: bool,
 }
 
 impl Net {
@@ -40,7 +42,8 @@ impl Net {
     /// With a shape for each way.
     #[must_use]
     pub fn shaped(up: Shape, down: Shape) -> Self {
-        Self { up, down, trace: None, max_datagram: FULL_MTU - QUIC_BYTES, dark: false, black_hole: false }
+        let max_datagram = FULL_MTU - QUIC_BYTES;
+        Self { up, down, trace: None, max_datagram, dark: false, black_hole: false, mute: false }
     }
 
     /// Delays that wander by `ms`, both ways.

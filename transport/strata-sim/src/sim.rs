@@ -8,7 +8,7 @@ use bytes::Bytes;
 use strata_bond::{ConnectionId, Receiver, ReceiverStats, Release, Sender, SenderStats, Time};
 use strata_netem::lane::{Dropped, Lane};
 
-use crate::Net;
+use crate::{Clock, Net};
 
 /// A connection that never said hello.
 pub const STRANGER: ConnectionId = ConnectionId(u64::MAX - 1);
@@ -19,7 +19,8 @@ pub const MS: Duration = Duration::from_millis(1);
 /// What IP, UDP and QUIC add to a bond packet on the wire, in bytes.
 const WIRE_BYTES: usize = 53;
 /// Both ends' clocks have epochs of their own.
-const SKEW: Duration = Duration::from_secs(3600);
+const CLOCKS: [Clock; 2] =
+    [Clock { start: Duration::ZERO, drift_ppm: 0 }, Clock { start: Duration::from_secs(3600), drift_ppm: 0 }];
 /// However often an end asks to be polled, simulated time goes on.
 const LEAST_STEP: Duration = Duration::from_micros(100);
 
@@ -41,6 +42,8 @@ struct Path {
     connection: ConnectionId,
     /// Counts connections: what was sent over a former one does not arrive.
     epoch: u64,
+    /// The sender's address has changed: the receiver sends to the former one until a packet of later order arrives.
+    moved: Option<u64>,
     counted: Counted,
 }
 
@@ -64,7 +67,7 @@ pub struct Counted {
 /// One end-to-end simulation.
 #[derive(Debug)]
 pub struct Sim {
-    /// The sender's clock.
+    /// How much time has passed.
     pub now: Time,
     /// The sending end.
     pub sender: Sender,
@@ -72,11 +75,12 @@ pub struct Sim {
     pub receiver: Receiver,
     /// The links; they may be changed at any time.
     pub nets: Vec<Net>,
-    /// What came out, and when by the sender's clock.
+    /// What came out, and when.
     pub released: Vec<(Time, Release)>,
     /// What was handed over, and when.
     pub pushed: Vec<(Time, Bytes)>,
     latency: Duration,
+    clocks: [Clock; 2],
     paths: Vec<Path>,
     heap: BinaryHeap<Reverse<Arrival>>,
     order: u64,
@@ -88,16 +92,23 @@ impl Sim {
     /// Two ends at the given latency in milliseconds, with all links connected.
     #[must_use]
     pub fn new(seed: u64, latency_ms: u32, nets: &[Net]) -> Self {
+        Self::with_clocks(seed, latency_ms, nets, CLOCKS)
+    }
+
+    /// The same with the clocks of sender and receiver.
+    #[must_use]
+    pub fn with_clocks(seed: u64, latency_ms: u32, nets: &[Net], clocks: [Clock; 2]) -> Self {
         let latency = MS * latency_ms;
         let now = Time::ZERO;
         let mut sim = Self {
             now,
-            sender: Sender::new(now, latency, 0x5e55_1011 + (seed & 0xffff_ffff)),
-            receiver: Receiver::new(now + SKEW, latency, 77),
+            sender: Sender::new(clocks[0].at(now), latency, 0x5e55_1011 + (seed & 0xffff_ffff)),
+            receiver: Receiver::new(clocks[1].at(now), latency, 77),
             nets: nets.to_vec(),
             released: Vec::new(),
             pushed: Vec::new(),
             latency,
+            clocks,
             paths: Vec::new(),
             heap: BinaryHeap::new(),
             order: 0,
@@ -111,6 +122,7 @@ impl Sim {
                 down: lane(1),
                 connection: ConnectionId(u64::MAX),
                 epoch: 0,
+                moved: None,
                 counted: Counted::default(),
             });
             sim.connect(link);
@@ -125,8 +137,9 @@ impl Sim {
         self.paths[link].connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.paths[link].epoch += 1;
-        self.sender.add_link(self.now, id, &format!("link {id}"));
-        self.sender.link_up(self.now, id, self.nets[link].round_trip(), self.nets[link].max_datagram);
+        self.paths[link].moved = None;
+        self.sender.add_link(self.ours(), id, &format!("link {id}"));
+        self.sender.link_up(self.ours(), id, self.nets[link].round_trip(), self.nets[link].max_datagram);
     }
 
     /// A link's connection breaks.
@@ -134,6 +147,19 @@ impl Sim {
         self.paths[link].epoch += 1;
         self.receiver.connection_closed(self.paths[link].connection);
         self.sender.link_down(link_id(link), "test");
+    }
+
+    /// An address translator gives the link another address: what is on its way back goes to the former one, and so
+    /// does all that follows until the receiver sees the new one.
+    pub fn change_address(&mut self, link: usize) {
+        self.heap.retain(|Reverse(arrival)| arrival.link != link || arrival.forward);
+        self.paths[link].moved = Some(self.order);
+    }
+
+    /// The link takes packets of up to `bytes` from now on.
+    pub fn set_max_datagram(&mut self, link: usize, bytes: usize) {
+        self.nets[link].max_datagram = bytes;
+        self.sender.set_max_datagram(link_id(link), bytes);
     }
 
     /// The receiver is started anew: it has forgotten everything, and all links are down.
@@ -146,16 +172,22 @@ impl Sim {
 
     /// The sender is started anew, and connects all links.
     pub fn restart_sender(&mut self, session: u64) {
-        self.sender = Sender::new(self.now, self.latency, session);
+        self.sender = Sender::new(self.ours(), self.latency, session);
         for link in 0..self.nets.len() {
             self.connect(link);
         }
     }
 
+    /// The sender's clock.
+    #[must_use]
+    pub fn ours(&self) -> Time {
+        self.clocks[0].at(self.now)
+    }
+
     /// The receiver's clock.
     #[must_use]
     pub fn theirs(&self) -> Time {
-        self.now + SKEW
+        self.clocks[1].at(self.now)
     }
 
     fn transmit(&mut self, link: usize, forward: bool, packet: &Bytes) {
@@ -169,7 +201,8 @@ impl Sim {
         } else {
             counted.back_wire_bytes += wire as u64;
         }
-        if net.dark || (forward && net.black_hole) {
+        let lost_way = if forward { net.black_hole } else { net.mute || path.moved.is_some() };
+        if net.dark || lost_way {
             counted.swallowed += u64::from(forward);
             return;
         }
@@ -197,7 +230,7 @@ impl Sim {
 
     /// Drains both ends' outputs.
     fn settle(&mut self) {
-        while let Some(out) = self.sender.poll_transmit(self.now) {
+        while let Some(out) = self.sender.poll_transmit(self.ours()) {
             self.transmit(usize::from(out.link), true, &out.packet);
         }
         while let Some(release) = self.receiver.poll_release(self.theirs()) {
@@ -213,14 +246,16 @@ impl Sim {
     }
 
     fn deliver(&mut self, arrival: &Arrival) {
-        let path = &self.paths[arrival.link];
+        let (ours, theirs) = (self.ours(), self.theirs());
+        let path = &mut self.paths[arrival.link];
         if path.epoch != arrival.epoch || self.nets[arrival.link].dark {
             return;
         }
         if arrival.forward {
-            self.receiver.handle_packet(self.theirs(), path.connection, &arrival.packet);
+            path.moved = path.moved.filter(|&before| arrival.order <= before);
+            self.receiver.handle_packet(theirs, path.connection, &arrival.packet);
         } else {
-            self.refused += u64::from(self.sender.handle_packet(self.now, &arrival.packet).is_err());
+            self.refused += u64::from(self.sender.handle_packet(ours, &arrival.packet).is_err());
         }
     }
 
@@ -229,8 +264,9 @@ impl Sim {
         loop {
             self.settle();
             let arrival = self.heap.peek().map(|Reverse(arrival)| arrival.at);
-            let theirs = self.receiver.next_timeout().map(|at| at - SKEW);
-            let next = [arrival, theirs, self.sender.next_timeout()].into_iter().flatten().min();
+            let ours = self.sender.next_timeout().map(|at| self.clocks[0].when(at));
+            let theirs = self.receiver.next_timeout().map(|at| self.clocks[1].when(at));
+            let next = [arrival, theirs, ours].into_iter().flatten().min();
             let Some(next) = next.filter(|&next| next <= until) else { break };
             // A timeout in the past that settles nothing would stand still.
             self.now = next.max(self.now + LEAST_STEP);
@@ -268,7 +304,7 @@ impl Sim {
     pub fn push(&mut self, bytes: usize) {
         let number = (self.pushed.len() as u64).to_be_bytes();
         let payload: Bytes = number.iter().copied().cycle().take(bytes).collect();
-        self.sender.push(self.now, payload.clone()).expect("the size is possible and the store has room");
+        self.sender.push(self.ours(), payload.clone()).expect("the size is possible and the store has room");
         self.pushed.push((self.now, payload));
     }
 
@@ -280,7 +316,7 @@ impl Sim {
     /// What the sender knows now.
     #[must_use]
     pub fn sender_stats(&self) -> SenderStats {
-        self.sender.stats(self.now)
+        self.sender.stats(self.ours())
     }
 
     /// What the receiver knows now.
