@@ -242,7 +242,7 @@ impl TxLink {
             rate: self.rate_or_guess(),
             in_flight: self.flight.bytes(),
             // Repairs are few and late already: they may go a little beyond.
-            window: if repair { window + window / 4 + 2 * PACKET } else { window },
+            window: if repair { window + 2 * PACKET } else { window },
         })
     }
 
@@ -338,10 +338,12 @@ impl TxLink {
         Progress {
             acknowledged,
             lost,
+            in_flight,
             limited: in_flight + PACKET > self.window.bytes(),
             busy: in_flight * 2 >= self.window.bytes(),
             queue: self.path.queue(),
             least_rtt: self.path.least_rtt(),
+            noise: self.path.noise(),
             smoothed_rtt: self.path.smoothed_rtt(),
             delivered: self.rate.delivered(),
             capacity: self.rate.capacity(),
@@ -433,11 +435,22 @@ impl TxLink {
                 let silent = now.since(self.last_sent);
                 let ping = match self.overdue(now, awake) {
                     None => silent >= self.ping_interval(),
-                    Some(overdue) => silent >= TAIL_INTERVAL && overdue >= self.path.smoothed_rtt() + TAIL_INTERVAL,
+                    Some(overdue) => silent >= TAIL_INTERVAL && overdue >= self.tail_time(now) + TAIL_INTERVAL,
                 };
                 ping.then_some(Need::Ping)
             }
         }
+    }
+
+    /// How long after the last sign of life the next is expected, if nothing more is sent.
+    fn tail_time(&self, now: Time) -> Duration {
+        let due = self.flight.oldest().map_or(now, |oldest| oldest + self.path.least_rtt());
+        if due > self.progress {
+            return self.path.smoothed_rtt();
+        }
+        // It could have arrived before what arrived last: it stood behind that in a queue, and comes at the link's pace.
+        let drain = self.flight.bytes().saturating_mul(1_000_000) / self.rate_or_guess().max(1);
+        Duration::from_micros(drain).min(self.path.smoothed_rtt())
     }
 
     /// How long a link without packets in flight may be silent; one that is suspect has to show itself soon.

@@ -19,8 +19,10 @@ const RECENT: Duration = Duration::from_millis(200);
 const ENOUGH: usize = 5;
 /// Samples so close to each other differ by jitter, hardly by a queue.
 const NEIGHBOURS: Duration = Duration::from_millis(50);
+/// Jitter, as successive samples differ, moves the least delays of a moment by so many times that.
+const NOISE: i64 = 3;
 /// More is no jitter.
-const MOST_NOISE_US: i64 = 40_000;
+const MOST_NOISE_US: i64 = 60_000;
 
 /// The least of the samples of a sliding span, kept in slices.
 #[derive(Debug)]
@@ -144,11 +146,16 @@ impl Path {
         })
     }
 
+    /// What jitter alone makes of the least delays of a moment above the least of all.
+    pub(super) fn noise(&self) -> Duration {
+        Duration::from_micros((self.jitter_us * NOISE).clamp(0, MOST_NOISE_US).unsigned_abs())
+    }
+
     /// Delay in queues now.
     pub(super) fn queue(&self) -> Duration {
         match (self.recent_delay.get(), self.least_delay.get()) {
             (Some(recent), Some(least)) if self.recent.len() >= ENOUGH => {
-                let noise = (self.jitter_us * 2).min(MOST_NOISE_US);
+                let noise = micros(self.noise()).cast_signed();
                 Duration::from_micros((recent - least - noise).max(0).unsigned_abs())
             }
             _ => Duration::ZERO,

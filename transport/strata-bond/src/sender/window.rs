@@ -12,8 +12,8 @@ use crate::time::micros;
 
 /// A packet, in bytes, for windows.
 pub(super) const PACKET: u64 = 1400;
-/// Before anything is known: what a 3 Mbit/s link holds in 40 ms of path and 100 ms of queue.
-const INITIAL: u64 = 40 * PACKET;
+/// Before anything is known: more than QUIC's ten, little enough not to fill the queue of a slow link.
+const INITIAL: u64 = 12 * PACKET;
 /// Fewer make it impossible to see a gap.
 const LEAST: u64 = 4 * PACKET;
 /// The delay in queues that is aimed at.
@@ -32,12 +32,16 @@ const MOST: u64 = 64 << 20;
 pub(super) struct Progress {
     pub(super) acknowledged: u64,
     pub(super) lost: u64,
+    /// Bytes in flight before the report.
+    pub(super) in_flight: u64,
     /// Whether the window was the limit before the report.
     pub(super) limited: bool,
     /// Whether at least half of the window was used: otherwise a queue is not of its making.
     pub(super) busy: bool,
     pub(super) queue: Duration,
     pub(super) least_rtt: Duration,
+    /// What jitter adds to delays.
+    pub(super) noise: Duration,
     pub(super) smoothed_rtt: Duration,
     /// Bytes per second delivered lately.
     pub(super) delivered: u64,
@@ -77,6 +81,10 @@ impl Window {
         let floor = floor(progress);
         let lossy = self.lossy(progress);
         let long = progress.busy && progress.queue > QUEUE_LIMIT;
+        if progress.queue > QUEUE_LIMIT && !progress.busy {
+            // A queue of whoever made it: what the window allows beyond what is used would only make it longer.
+            self.bytes = self.bytes.min(progress.in_flight * 2);
+        }
         if (long || lossy) && now.since(self.shrunk) > progress.smoothed_rtt {
             self.doubling = false;
             self.shrunk = now;
@@ -112,19 +120,20 @@ impl Window {
     }
 }
 
-/// What the link delivers times its round trip and the queue aimed at.
+/// What the link delivers times its round trip and the queue aimed at, and a little more: jitter that reads as a queue
+/// must not keep it small for ever.
 fn floor(progress: &Progress) -> u64 {
-    in_flight_of(progress.delivered, progress).max(LEAST)
+    (in_flight_of(progress.delivered, progress) * 11 / 10).max(LEAST)
 }
 
 /// What is in flight at a rate, with the queue aimed at.
 fn in_flight_of(rate: u64, progress: &Progress) -> u64 {
-    rate.saturating_mul(micros(progress.least_rtt + QUEUE_TARGET)) / 1_000_000
+    rate.saturating_mul(micros(progress.least_rtt + progress.noise + QUEUE_TARGET)) / 1_000_000
 }
 
 /// Takes out what stands in the queue beyond the target.
 fn shrink(bytes: u64, progress: &Progress) -> u64 {
-    let (least, queue) = (micros(progress.least_rtt), micros(progress.queue));
+    let (least, queue) = (micros(progress.least_rtt + progress.noise), micros(progress.queue));
     let aim = least + micros(QUEUE_TARGET);
     bytes.saturating_mul(aim) / (least + queue).max(1)
 }
@@ -139,10 +148,12 @@ mod tests {
         Progress {
             acknowledged: 10 * PACKET,
             lost: 0,
+            in_flight: if limited { INITIAL } else { PACKET },
             limited,
             busy: limited,
             queue: MS * queue_ms,
             least_rtt: MS * 50,
+            noise: Duration::ZERO,
             smoothed_rtt: MS * 60,
             delivered,
             capacity: 0,
