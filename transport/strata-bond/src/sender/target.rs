@@ -118,7 +118,7 @@ impl Target {
             self.known = situation.goodput;
         }
         let excess = micros(situation.queue.saturating_sub(QUEUE_LIMIT));
-        let longest = micros(situation.patience * 6 / 10).max(1);
+        let longest = micros(situation.patience * 5 / 10).max(1);
         // A source that does not follow shows what the links carry: a target far below would be wrong too.
         let follows = now.since(since) < FOLLOWS_WITHIN;
         let share = (100 - (excess * 100 / longest).min(100)).max(if follows { 10 } else { 50 });

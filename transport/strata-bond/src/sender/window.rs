@@ -14,6 +14,8 @@ use crate::time::micros;
 pub(super) const PACKET: u64 = 1400;
 /// Before anything is known: more than QUIC's ten, little enough not to fill the queue of a slow link.
 const INITIAL: u64 = 12 * PACKET;
+/// The most with which a link begins that was there before.
+const RESTART_MOST: u64 = 40 * PACKET;
 /// Fewer make it impossible to see a gap.
 const LEAST: u64 = 4 * PACKET;
 /// The delay in queues that is aimed at.
@@ -71,7 +73,7 @@ impl Window {
 
     /// The link came back: half of what it had, doubling from there.
     pub(super) fn restart(&mut self) {
-        self.bytes = (self.bytes / 2).clamp(2 * LEAST, INITIAL);
+        self.bytes = (self.bytes / 2).clamp(2 * LEAST, RESTART_MOST);
         self.doubling = true;
     }
 
