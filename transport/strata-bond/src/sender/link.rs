@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::flight::{Entry, Flight};
 use super::path::Path;
 use super::rate::{Newest, Rate};
+use super::rescue::Carrier;
 use super::window::{PACKET, Progress, Window};
 use crate::Time;
 use crate::scheduler::LinkView;
@@ -330,7 +331,7 @@ impl TxLink {
     }
 
     /// Whether it has been suspect for so long that its packets had better go elsewhere.
-    pub(super) fn hopeless(&self, now: Time) -> bool {
+    fn hopeless(&self, now: Time) -> bool {
         self.state == LinkState::Suspect && now.since(self.doubted) >= HOPELESS
     }
 
@@ -394,18 +395,19 @@ impl TxLink {
     }
 
     /// Packets that are on their way, oldest first; the caller marks those it repeats.
-    pub(super) fn overdue_entries(&mut self) -> impl Iterator<Item = &mut Entry> {
+    pub(super) fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.flight.iter_mut().filter(|entry| !entry.given_up)
     }
 
-    /// Whether what is on its way stands in a queue.
-    pub(super) fn stands(&self, now: Time) -> bool {
-        self.flight.oldest().is_some_and(|oldest| now.since(oldest) > self.path.least_rtt() + STANDS)
-    }
-
-    /// Bytes on their way.
-    pub(super) fn in_flight(&self) -> u64 {
-        self.flight.bytes()
+    /// What it means for a packet to be on its way over this link now.
+    pub(super) fn carrier(&self, now: Time, latency: Duration, offset_us: Option<i64>) -> Carrier {
+        let old = self.flight.oldest().is_some_and(|oldest| now.since(oldest) > self.path.least_rtt() + STANDS);
+        Carrier {
+            state: self.state,
+            hopeless: self.hopeless(now),
+            stands: old && self.pace(now, offset_us).arrives(self.flight.bytes()) >= latency / 4,
+            round_trip: self.path.least_rtt() + REPORT_INTERVAL,
+        }
     }
 
     /// How fast what is on its way arrives.

@@ -9,6 +9,7 @@ mod link;
 mod meter;
 mod path;
 mod rate;
+mod rescue;
 mod spare;
 mod store;
 mod target;
@@ -28,6 +29,7 @@ use crate::{MAX_DATAGRAM, Time};
 use flight::Entry;
 use link::{Need, TxLink};
 use meter::Meter;
+use rescue::{Case, Elsewhere, Verdict};
 use spare::Spare;
 use store::Store;
 use target::{Situation, Target};
@@ -42,8 +44,8 @@ const MAX_STORED: usize = 256 << 20;
 const HOPE: Duration = Duration::from_millis(10);
 /// A repeat of an overdue packet may be lost as well: there must be time for another.
 const CHANCES: u32 = 2;
-/// A packet foreseen to be so much too late is sent again at once, although there would be time later.
-const FORESIGHT: Duration = Duration::from_millis(150);
+/// Added to the time that a copy takes: links are looked at only now and then, and the copy may meet a short queue.
+const COPY_MARGIN: Duration = Duration::from_millis(60);
 /// A repeat that leaves less than its own time and this goes twice at once.
 const LAST_MARGIN: Duration = Duration::from_millis(30);
 /// A datagram that waited for room is sent no later than this before it would be too late.
@@ -345,30 +347,25 @@ impl Sender {
 
     /// Packets that a link will deliver too late, or not at all, are sent again elsewhere while there is time.
     fn repeat_overdue(&mut self, now: Time) {
-        let latency = self.latency();
+        let (latency, offset_us) = (self.latency(), self.peer.offset_us);
         let ids: Vec<u8> = self.links.values().filter(|link| link.active()).map(|link| link.id).collect();
         for id in ids {
             let Some(elsewhere) = self.time_elsewhere(id) else { continue };
             let Some(link) = self.links.get_mut(&id) else { continue };
-            let (state, hopeless) = (link.state(), link.hopeless(now));
-            let pace = link.pace(now, self.peer.offset_us);
-            // Nothing to foresee: whatever is on its way arrives soon.
-            let short = !link.stands(now) || pace.arrives(link.in_flight()) < latency / 4;
+            let carrier = link.carrier(now, latency, offset_us);
+            let pace = link.pace(now, offset_us);
             let mut ahead = 0;
-            for entry in link.overdue_entries() {
+            for entry in link.entries() {
                 ahead += u64::from(entry.bytes);
                 let Some(sequence) = entry.sequence.filter(|_| !entry.repeated) else { continue };
                 let Some(datagram) = self.store.get(sequence) else { continue };
                 let left = (datagram.sent + latency).since(now);
-                let last_chance = left <= elsewhere;
-                if !last_chance && !hopeless && (short || state == LinkState::Suspect) {
-                    // The rest was sent later and has more time.
-                    break;
-                }
-                let arrives = pace.arrives(ahead);
-                let late = arrives > left && (last_chance || arrives > left + FORESIGHT);
-                if state == LinkState::Up && !(late && self.store.rescue(sequence) && self.spare.take(entry.bytes)) {
-                    continue;
+                let case = Case { age: now.since(entry.sent), left, arrives: pace.arrives(ahead) };
+                match carrier.judge(&case, &elsewhere) {
+                    Verdict::Rest => break,
+                    Verdict::IfSpare if !self.store.rescue(sequence) || !self.spare.take(entry.bytes) => continue,
+                    Verdict::Wait => continue,
+                    Verdict::Again | Verdict::IfSpare => {}
                 }
                 entry.repeated = true;
                 self.store.repeat(sequence, id);
@@ -376,10 +373,14 @@ impl Sender {
         }
     }
 
-    /// How long sending something again takes over the best link but `id`, with chances to see it fail.
-    fn time_elsewhere(&self, id: u8) -> Option<Duration> {
-        let others = self.links.values().filter(|link| link.id != id && link.state() == LinkState::Up);
-        others.map(|link| link.repeat_time(self.peer.offset_us) * CHANCES + REPEAT_MARGIN).min()
+    /// How long sending something again takes over the best link but `id`.
+    fn time_elsewhere(&self, id: u8) -> Option<Elsewhere> {
+        let offset_us = self.peer.offset_us;
+        let others = || self.links.values().filter(|link| link.id != id && link.state() == LinkState::Up);
+        Some(Elsewhere {
+            once: others().map(|link| link.extra_delay(offset_us)).min()? + COPY_MARGIN,
+            safely: others().map(|link| link.repeat_time(offset_us)).min()? * CHANCES + REPEAT_MARGIN,
+        })
     }
 
     /// What the links that carry packets are known or hoped to carry.
