@@ -100,7 +100,7 @@ impl Window {
     fn grow(&mut self, progress: &Progress) {
         self.doubling &= progress.queue < QUEUE_START;
         let spare = micros(QUEUE_TARGET - progress.queue);
-        let share = if self.doubling { 100 } else { 25 * spare / micros(QUEUE_TARGET) };
+        let share = if self.doubling { 100 } else { 50 * spare / micros(QUEUE_TARGET) };
         // Reports of a queue come late: no more than half above what was ever delivered. While doubling, what is
         // known of that is a round trip old as well.
         let beyond = if self.doubling { 6 } else { 3 };
