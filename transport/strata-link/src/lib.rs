@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod network;
 mod quic;
+mod quic_socket;
 mod receiver;
 mod sender;
 mod socket;

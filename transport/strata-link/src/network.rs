@@ -7,8 +7,9 @@ use std::fmt::Debug;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use quinn::AsyncUdpSocket;
 
+use crate::quic_socket::QuicSocket;
 use crate::{LinkConfig, LinkError, socket};
 
 /// Opens the sockets of an end.
@@ -42,5 +43,5 @@ impl Network for System {
 }
 
 fn watch(socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
-    TokioRuntime.wrap_udp_socket(socket)
+    Ok(QuicSocket::new(socket)?)
 }
