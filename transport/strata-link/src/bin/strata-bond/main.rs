@@ -46,14 +46,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             key.write_new(&file)?;
             println(&key.public().to_string())
         }
-        Command::Receive(arguments) => runtime()?.block_on(receive::run(arguments)),
-        Command::Send(arguments) => runtime()?.block_on(send::run(arguments)),
+        Command::Receive(arguments) => run_to_end(receive::run(arguments)),
+        Command::Send(arguments) => run_to_end(send::run(arguments)),
     }
 }
 
 /// One thread is enough and saves the hand-over between threads.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+fn run_to_end(end: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    // As a task like the others: what `block_on` waits for itself gets its turn only after a look at all sockets.
+    let task = runtime.spawn(end);
+    runtime.block_on(task).context("the command panicked")?
 }
 
 /// The public key is this command's result, so it goes to standard output.

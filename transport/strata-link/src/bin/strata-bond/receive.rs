@@ -23,19 +23,10 @@ pub(crate) async fn run(arguments: Receive) -> anyhow::Result<()> {
     })
     .await?;
     tracing::info!("listening at {}, sending to udp://{}", receiver.local_addr(), arguments.output);
-    loop {
-        tokio::select! {
-            datagram = receiver.recv() => match datagram {
-                Some(datagram) => output.send(&datagram).await,
-                None => break,
-            },
-            () = statistics::due(&mut statistics) => {
-                if let Some(statistics) = &mut statistics {
-                    statistics.write(receiver.stats()).await;
-                }
-            }
-            () = stop.wait() => break,
-        }
+    tokio::select! {
+        () = pass_on(&receiver, &mut output) => {}
+        () = statistics::keep(&mut statistics, || receiver.stats()) => {}
+        () = stop.wait() => {}
     }
     if let Some(statistics) = &mut statistics {
         statistics.write(receiver.stats()).await;
@@ -44,6 +35,13 @@ pub(crate) async fn run(arguments: Receive) -> anyhow::Result<()> {
     tracing::info!("delivered {} datagrams, lost {}, of these {} late", stats.delivered, stats.lost, stats.late);
     receiver.close().await;
     Ok(())
+}
+
+/// Sends what is released, until the receiver ends.
+async fn pass_on(receiver: &Receiver, output: &mut Output) {
+    while let Some(datagram) = receiver.recv().await {
+        output.send(&datagram).await;
+    }
 }
 
 /// Where datagrams go; nobody listening there is said once and is no reason to stop.

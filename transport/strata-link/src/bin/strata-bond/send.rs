@@ -1,18 +1,22 @@
 //! `strata-bond send`: from UDP to the bond.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
 use strata_identity::KeyPair;
 use strata_link::{LinkConfig, MAX_DATAGRAM, SendError, Sender, SenderConfig};
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 
 use crate::arguments::{Link, Send};
 use crate::{Stop, statistics, udp};
 
 /// Datagrams read at a time before anything else gets its turn.
 const BATCH: usize = 64;
+/// At high rates datagrams are gathered for this long: read, encrypted and sent together they cost half.
+const GATHER: Duration = Duration::from_millis(1);
 /// Memory taken at a time for payloads, which are cut from it.
 const CHUNK: usize = 64 << 10;
 
@@ -28,22 +32,10 @@ pub(crate) async fn run(arguments: Send) -> anyhow::Result<()> {
     let latency = common.latency;
     let sender = Sender::start(SenderConfig { identity, peer: arguments.peer, latency, links })?;
     tracing::info!("taking datagrams at udp://{}, sending over {} links", arguments.input, arguments.links.len());
-    let mut intake = Intake::default();
-    loop {
-        tokio::select! {
-            readable = input.readable() => {
-                readable.context("the input socket broke")?;
-                intake.read(&input, &sender)?;
-                // The tasks that send get their turn.
-                tokio::task::yield_now().await;
-            }
-            () = statistics::due(&mut statistics) => {
-                if let Some(statistics) = &mut statistics {
-                    statistics.write(sender.stats()).await;
-                }
-            }
-            () = stop.wait() => break,
-        }
+    tokio::select! {
+        outcome = Intake::default().run(&input, &sender) => outcome?,
+        () = statistics::keep(&mut statistics, || sender.stats()) => {}
+        () = stop.wait() => {}
     }
     // Before the links are closed: the last line shows them as they were.
     if let Some(statistics) = &mut statistics {
@@ -73,10 +65,33 @@ fn links(links: &[Link]) -> anyhow::Result<Vec<LinkConfig>> {
 struct Intake {
     chunk: BytesMut,
     refused: u64,
+    /// When everything that had come was read; none while there may be more.
+    emptied: Option<Instant>,
 }
 
 impl Intake {
+    /// Hands over what comes in, until the socket breaks.
+    async fn run(mut self, input: &UdpSocket, sender: &Sender) -> anyhow::Result<()> {
+        loop {
+            self.ready(input).await.context("the input socket broke")?;
+            self.read(input, sender)?;
+        }
+    }
+
+    /// Waits until there is something to read.
+    async fn ready(&self, input: &UdpSocket) -> io::Result<()> {
+        input.readable().await?;
+        match self.emptied {
+            Some(emptied) if emptied.elapsed() < GATHER => tokio::time::sleep_until(emptied + GATHER).await,
+            Some(_) => {}
+            // The tasks that send get their turn.
+            None => tokio::task::yield_now().await,
+        }
+        Ok(())
+    }
+
     fn read(&mut self, input: &UdpSocket, sender: &Sender) -> anyhow::Result<()> {
+        self.emptied = None;
         for _ in 0..BATCH {
             if self.chunk.capacity() < MAX_DATAGRAM + 1 {
                 self.chunk = BytesMut::with_capacity(CHUNK);
@@ -85,7 +100,10 @@ impl Intake {
             let mut room = bytes::BufMut::limit(&mut self.chunk, MAX_DATAGRAM + 1);
             match input.try_recv_buf(&mut room) {
                 Ok(_) => self.hand_over(sender),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.emptied = Some(Instant::now());
+                    break;
+                }
                 Err(error) => return Err(error).context("the input socket broke"),
             }
         }

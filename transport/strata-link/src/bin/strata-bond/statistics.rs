@@ -39,11 +39,6 @@ impl Statistics {
         Ok(Self { path: path.to_owned(), file, ticks, failed: false })
     }
 
-    /// Waits for the next line's time.
-    pub(crate) async fn due(&mut self) {
-        self.ticks.tick().await;
-    }
-
     /// Appends a line. A full disk is no reason to stop the stream: it is said once.
     pub(crate) async fn write<S: Serialize>(&mut self, stats: S) {
         let outcome = self.try_write(stats).await;
@@ -67,11 +62,12 @@ impl Statistics {
     }
 }
 
-/// Waits for the next line's time; for ever where no statistics are wanted.
-pub(crate) async fn due(statistics: &mut Option<Statistics>) {
-    match statistics {
-        Some(statistics) => statistics.due().await,
-        None => std::future::pending().await,
+/// Appends a line whenever one is due, for ever; nothing where no statistics are wanted.
+pub(crate) async fn keep<S: Serialize>(statistics: &mut Option<Statistics>, stats: impl Fn() -> S) {
+    let Some(statistics) = statistics else { return std::future::pending().await };
+    loop {
+        statistics.ticks.tick().await;
+        statistics.write(stats()).await;
     }
 }
 

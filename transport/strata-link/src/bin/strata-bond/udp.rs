@@ -4,11 +4,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 /// Room for bursts while this program does not run; the system may grant less.
 const BUFFER: usize = 4 << 20;
+/// The same for datagrams that come in and that nobody would send again: 0.3 s of 45,000 a second.
+const INPUT_BUFFER: usize = 16 << 20;
 
 /// A socket that takes datagrams at `address`; a multicast group is joined.
 pub(crate) fn input(address: SocketAddr) -> anyhow::Result<UdpSocket> {
@@ -19,6 +23,8 @@ pub(crate) fn input(address: SocketAddr) -> anyhow::Result<UdpSocket> {
 
 fn open_input(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new(address)?;
+    // Beyond the system's limit if we may; what was granted above holds if not.
+    setsockopt(&socket, RcvBufForce, &INPUT_BUFFER).or_else(|_| socket.set_recv_buffer_size(INPUT_BUFFER))?;
     if address.ip().is_multicast() {
         socket.set_reuse_address(true)?;
     }
