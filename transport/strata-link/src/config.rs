@@ -69,3 +69,14 @@ pub struct Datagram {
     /// Whether it is the first of a session: the sender was started anew.
     pub new_session: bool,
 }
+
+impl From<strata_bond::Release> for Datagram {
+    fn from(release: strata_bond::Release) -> Self {
+        Self {
+            payload: release.payload,
+            sequence: release.sequence,
+            lost_before: release.lost_before,
+            new_session: release.new_session,
+        }
+    }
+}

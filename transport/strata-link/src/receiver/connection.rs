@@ -38,14 +38,14 @@ async fn welcome(connection: &quinn::Connection) -> Result<(), Box<dyn std::erro
 }
 
 fn handle(shared: &Shared, id: ConnectionId, connection: &quinn::Connection, packet: &Bytes) {
+    let now = shared.clock.now();
     let (event, reports, release, report) = {
         let mut engine = shared.engine();
-        let now = shared.clock.now();
         let event = engine.handle_packet(now, id, packet);
         let reports: Vec<ReportOut> = std::iter::from_fn(|| engine.poll_report(now)).collect();
         (event, reports, engine.next_release(), engine.next_report())
     };
-    shared.wake_sleepers(release, report);
+    shared.wake_sleepers(now, release, report);
     shared.send_reports(reports);
     match event {
         None => {}

@@ -24,6 +24,8 @@ const MAX_INCOMING: usize = 64;
 /// Bytes kept for one handshake that waits to be accepted, and for all of them.
 const INCOMING_BUFFER: u64 = 64 << 10;
 const INCOMING_BUFFERS: u64 = 1 << 20;
+/// A datagram may wait this long for the next packet to come, so that one wake-up serves both.
+const RELEASE_SLACK: Duration = Duration::from_millis(2);
 
 /// What all tasks of a receiver share. Locks are held for moments only, never two at a time.
 struct Shared {
@@ -51,9 +53,10 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes whoever sleeps past what is due now.
-    fn wake_sleepers(&self, release: Option<Time>, report: Option<Time>) {
-        if release.is_some_and(|due| due.as_micros() < self.release_due.load(Ordering::SeqCst)) {
+    /// Wakes whoever has something to do at `now`, or sleeps past what is due.
+    fn wake_sleepers(&self, now: Time, release: Option<Time>, report: Option<Time>) {
+        let slept_past = |due: Time| (due + RELEASE_SLACK).as_micros() < self.release_due.load(Ordering::SeqCst);
+        if release.is_some_and(|due| due <= now || slept_past(due)) {
             self.released.notify_one();
         }
         if report.is_some_and(|due| due.as_micros() < self.report_due.load(Ordering::SeqCst)) {
@@ -162,29 +165,32 @@ impl Receiver {
 
     /// Waits for the next datagram, in order and in its source's timing; none after [`close`](Self::close).
     ///
+    /// It comes up to 2 ms after its time if a packet arrives meanwhile: one wake-up serves both.
+    ///
     /// Cancelling it loses nothing. One task at a time may wait.
     pub async fn recv(&self) -> Option<Datagram> {
         loop {
             if self.shared.closed.load(Ordering::SeqCst) {
                 return None;
             }
-            let next = {
+            let wake = {
                 let mut engine = self.shared.engine();
                 if let Some(release) = engine.poll_release(self.shared.clock.now()) {
-                    return Some(Datagram {
-                        payload: release.payload,
-                        sequence: release.sequence,
-                        lost_before: release.lost_before,
-                        new_session: release.new_session,
-                    });
+                    return Some(release.into());
                 }
-                let next = engine.next_release();
+                let wake = engine.next_release().map(|due| due + RELEASE_SLACK);
                 // Set under the lock: a reader that comes after us sees it.
-                self.shared.release_due.store(next.map_or(u64::MAX, Time::as_micros), Ordering::SeqCst);
-                next
+                self.shared.release_due.store(wake.map_or(u64::MAX, Time::as_micros), Ordering::SeqCst);
+                wake
             };
-            wait(&self.shared.released, next, &self.shared.clock).await;
+            wait(&self.shared.released, wake, &self.shared.clock).await;
         }
+    }
+
+    /// The next datagram if its time has come: those that are due together are taken together.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<Datagram> {
+        self.shared.engine().poll_release(self.shared.clock.now()).map(Datagram::from)
     }
 
     /// What is known now.

@@ -4,6 +4,7 @@
 //! each end, statistics to a file. Everything that decides is in the libraries.
 
 mod arguments;
+mod output;
 mod receive;
 mod send;
 mod statistics;

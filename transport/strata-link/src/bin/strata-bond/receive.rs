@@ -1,13 +1,14 @@
 //! `strata-bond receive`: from the bond to UDP.
 
-use std::net::SocketAddr;
-
 use strata_identity::KeyPair;
 use strata_link::{Datagram, Receiver, ReceiverConfig};
-use tokio::net::UdpSocket;
 
 use crate::arguments::Receive;
-use crate::{Stop, statistics, udp};
+use crate::output::Output;
+use crate::{Stop, statistics};
+
+/// Datagrams sent at a time before anything else gets its turn.
+const BATCH: usize = 64;
 
 pub(crate) async fn run(arguments: Receive) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
@@ -39,37 +40,22 @@ pub(crate) async fn run(arguments: Receive) -> anyhow::Result<()> {
 
 /// Sends what is released, until the receiver ends.
 async fn pass_on(receiver: &Receiver, output: &mut Output) {
+    let mut due = Vec::with_capacity(BATCH);
     while let Some(datagram) = receiver.recv().await {
-        output.send(&datagram).await;
+        due.push(datagram);
+        due.extend(std::iter::from_fn(|| receiver.try_recv()).take(BATCH - 1));
+        due.iter().for_each(report);
+        output.send(&due).await;
+        due.clear();
     }
 }
 
-/// Where datagrams go; nobody listening there is said once and is no reason to stop.
-struct Output {
-    socket: UdpSocket,
-    address: SocketAddr,
-    failing: bool,
-}
-
-impl Output {
-    fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self { socket: udp::output(address)?, address, failing: false })
+/// Says what is no part of an undisturbed stream.
+fn report(datagram: &Datagram) {
+    if datagram.new_session {
+        tracing::info!("the stream begins at sequence {}", datagram.sequence);
     }
-
-    async fn send(&mut self, datagram: &Datagram) {
-        if datagram.new_session {
-            tracing::info!("the stream begins at sequence {}", datagram.sequence);
-        }
-        if datagram.lost_before > 0 {
-            tracing::debug!("{} datagrams lost before sequence {}", datagram.lost_before, datagram.sequence);
-        }
-        match self.socket.send_to(&datagram.payload, self.address).await {
-            Ok(_) => self.failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!("cannot send to udp://{}: {error}", self.address);
-                }
-            }
-        }
+    if datagram.lost_before > 0 {
+        tracing::debug!("{} datagrams lost before sequence {}", datagram.lost_before, datagram.sequence);
     }
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::RcvBufForce;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 
 /// Room for bursts while this program does not run; the system may grant less.
 const BUFFER: usize = 4 << 20;
@@ -15,13 +14,13 @@ const BUFFER: usize = 4 << 20;
 const INPUT_BUFFER: usize = 16 << 20;
 
 /// A socket that takes datagrams at `address`; a multicast group is joined.
-pub(crate) fn input(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+pub(crate) fn input(address: SocketAddr) -> anyhow::Result<tokio::net::UdpSocket> {
     open_input(address).with_context(|| {
         format!("cannot take datagrams at udp://{address}: is the port in use by another program, is the address this machine's?")
     })
 }
 
-fn open_input(address: SocketAddr) -> io::Result<UdpSocket> {
+fn open_input(address: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
     let socket = new(address)?;
     // Beyond the system's limit if we may; what was granted above holds if not.
     setsockopt(&socket, RcvBufForce, &INPUT_BUFFER).or_else(|_| socket.set_recv_buffer_size(INPUT_BUFFER))?;
@@ -34,18 +33,19 @@ fn open_input(address: SocketAddr) -> io::Result<UdpSocket> {
         IpAddr::V6(group) if group.is_multicast() => socket.join_multicast_v6(&group, 0)?,
         _ => {}
     }
-    UdpSocket::from_std(socket.into())
+    tokio::net::UdpSocket::from_std(socket.into())
 }
 
 /// A socket to send datagrams to `address`.
-pub(crate) fn output(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+pub(crate) fn output(address: SocketAddr) -> anyhow::Result<std::net::UdpSocket> {
     let open = || {
         let socket = new(address)?;
         let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
         socket.bind(&SocketAddr::new(any, 0).into())?;
-        UdpSocket::from_std(socket.into())
+        Ok(socket.into())
     };
-    open().with_context(|| format!("cannot open a socket to send to udp://{address}"))
+    let opened: io::Result<std::net::UdpSocket> = open();
+    opened.with_context(|| format!("cannot open a socket to send to udp://{address}"))
 }
 
 fn new(family: SocketAddr) -> io::Result<Socket> {
