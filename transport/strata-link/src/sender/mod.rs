@@ -22,6 +22,8 @@ use crate::{LinkConfig, LinkError, SendError, SenderConfig, check_latency, tls};
 
 /// So many packets are taken from the engine at a time: short enough not to hold up the source.
 const BATCH: usize = 64;
+/// What falls due waits this long for a datagram or a report to come, so that one wake-up serves both.
+const SLACK: Duration = Duration::from_millis(2);
 /// The path's largest packet is looked up this often; it grows when QUIC finds that more fits.
 const MTU_INTERVAL: Duration = Duration::from_secs(1);
 /// Closing waits no longer than this for the last packets, in addition to the latency.
@@ -297,7 +299,7 @@ async fn drive(shared: Arc<Shared>) {
             tokio::task::yield_now().await;
             continue;
         }
-        let deadline = timeout.map_or(mtu_due, |time| shared.clock.instant(time).min(mtu_due));
+        let deadline = timeout.map_or(mtu_due, |time| shared.clock.instant(time + SLACK).min(mtu_due));
         tokio::select! {
             () = shared.wake.notified() => {}
             () = tokio::time::sleep_until(deadline) => {}
