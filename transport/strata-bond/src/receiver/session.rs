@@ -101,15 +101,15 @@ impl Session {
         self.playout.on_packet(now, Time::from_micros(hello.clock_us));
         self.latency = self.own_latency.max(Duration::from_micros(hello.latency_us));
         self.arrived(false);
+        self.tail = TAIL_REPEATS;
     }
 
     fn arrived(&mut self, gap: bool) {
         self.pending = true;
         self.gap |= gap;
-        self.tail = TAIL_REPEATS;
     }
 
-    /// A packet without data.
+    /// A packet without data; an answer that is lost brings the next ping, so it is not repeated.
     pub(super) fn handle_ping(&mut self, now: Time, link: u8, bytes: usize, link_sequence: u64) {
         if let Some(way) = self.links.get_mut(&link) {
             let gap = way.link.on_packet(now, link_sequence, bytes);
@@ -131,6 +131,7 @@ impl Session {
             way.extra_us += (extra - way.extra_us) / 8;
         }
         self.arrived(gap);
+        self.tail = TAIL_REPEATS;
         self.store(now, sequence, sent, data);
     }
 
