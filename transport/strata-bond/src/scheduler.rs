@@ -38,16 +38,19 @@ pub fn predicted_arrival(link: &LinkView, bytes: u64) -> Duration {
     link.extra_delay + queued.max(link.queue)
 }
 
-/// The link that a packet of `bytes` goes to now; `None`: it waits, because no link has room.
+/// The link that a packet of `bytes` goes to now; `None`: it waits, because no link has room that delivers it `within`
+/// this time, counted from the fastest empty link's arrival.
 ///
 /// `avoid` names a link to use only if there is no other, such as the one that just lost the packet's copy.
 #[must_use]
-pub fn choose(links: &[LinkView], bytes: u64, avoid: Option<u8>) -> Option<u8> {
-    let trusted = links.iter().any(|link| !link.suspect && Some(link.id) != avoid);
+pub fn choose(links: &[LinkView], bytes: u64, avoid: Option<u8>, within: Duration) -> Option<u8> {
+    let trusts = |link: &LinkView| !link.suspect && Some(link.id) != avoid;
+    let in_time = |link: &LinkView| predicted_arrival(link, bytes) <= within;
+    let trusted = links.iter().any(|link| trusts(link) && in_time(link));
     links
         .iter()
         .filter(|link| link.in_flight + bytes <= link.window)
-        .filter(|link| !trusted || (!link.suspect && Some(link.id) != avoid))
+        .filter(|link| (!trusted || trusts(link)) && in_time(link))
         .min_by_key(|link| (predicted_arrival(link, bytes), link.id))
         .map(|link| link.id)
 }
@@ -73,7 +76,7 @@ mod tests {
 
     #[test]
     fn empty_links_are_chosen_by_delay() {
-        assert_eq!(choose(&[link(0, 25, 3000), link(1, 0, 3000)], 1327, None), Some(1));
+        assert_eq!(choose(&[link(0, 25, 3000), link(1, 0, 3000)], 1327, None, Duration::MAX), Some(1));
     }
 
     #[test]
@@ -81,7 +84,7 @@ mod tests {
         let mut fast = link(0, 0, 3000);
         let slow = link(1, 60, 3000);
         let mut carried = 0;
-        while choose(&[fast, slow], 1327, None) == Some(0) {
+        while choose(&[fast, slow], 1327, None, Duration::MAX) == Some(0) {
             fast.in_flight += 1327;
             carried += 1327;
         }
@@ -92,33 +95,49 @@ mod tests {
     #[test]
     fn a_full_link_gets_nothing_and_the_packet_waits_if_all_are_full() {
         let full = LinkView { in_flight: 60_000, ..link(0, 0, 3000) };
-        assert_eq!(choose(&[full, link(1, 60, 3000)], 1327, None), Some(1));
-        assert_eq!(choose(&[full], 1327, None), None);
+        assert_eq!(choose(&[full, link(1, 60, 3000)], 1327, None, Duration::MAX), Some(1));
+        assert_eq!(choose(&[full], 1327, None, Duration::MAX), None);
     }
 
     #[test]
     fn a_measured_queue_counts_even_if_little_is_in_flight() {
         let queued = LinkView { queue: MS * 100, ..link(0, 0, 3000) };
-        assert_eq!(choose(&[queued, link(1, 60, 3000)], 1327, None), Some(1));
+        assert_eq!(choose(&[queued, link(1, 60, 3000)], 1327, None, Duration::MAX), Some(1));
     }
 
     #[test]
     fn a_suspect_link_is_used_only_if_there_is_no_other() {
         let suspect = LinkView { suspect: true, ..link(0, 0, 3000) };
-        assert_eq!(choose(&[suspect, link(1, 60, 3000)], 1327, None), Some(1));
-        assert_eq!(choose(&[suspect], 1327, None), Some(0));
+        assert_eq!(choose(&[suspect, link(1, 60, 3000)], 1327, None, Duration::MAX), Some(1));
+        assert_eq!(choose(&[suspect], 1327, None, Duration::MAX), Some(0));
         let full = LinkView { in_flight: 60_000, ..link(1, 60, 3000) };
-        assert_eq!(choose(&[suspect, full], 1327, None), None, "waiting is better than a link that may be dead");
+        assert_eq!(
+            choose(&[suspect, full], 1327, None, Duration::MAX),
+            None,
+            "waiting is better than a link that may be dead"
+        );
     }
 
     #[test]
     fn a_repeat_avoids_the_link_that_may_still_deliver_the_first_copy() {
-        assert_eq!(choose(&[link(0, 0, 3000), link(1, 60, 3000)], 1327, Some(0)), Some(1));
-        assert_eq!(choose(&[link(0, 0, 3000)], 1327, Some(0)), Some(0));
+        assert_eq!(choose(&[link(0, 0, 3000), link(1, 60, 3000)], 1327, Some(0), Duration::MAX), Some(1));
+        assert_eq!(choose(&[link(0, 0, 3000)], 1327, Some(0), Duration::MAX), Some(0));
+    }
+
+    #[test]
+    fn what_would_come_too_late_is_not_sent() {
+        let links = [link(0, 30, 3000), link(1, 60, 3000)];
+        assert_eq!(choose(&links, 1327, None, MS * 50), Some(0));
+        assert_eq!(
+            choose(&links, 1327, Some(0), MS * 50),
+            Some(0),
+            "late is worse than the link that may lose it again"
+        );
+        assert_eq!(choose(&links, 1327, None, MS * 20), None);
     }
 
     #[test]
     fn no_link_no_choice() {
-        assert_eq!(choose(&[], 1327, None), None);
+        assert_eq!(choose(&[], 1327, None, Duration::MAX), None);
     }
 }

@@ -477,6 +477,11 @@ impl TxLink {
         hello.into_iter().chain(other).min()
     }
 
+    /// How much later than over the fastest link a packet arrives if there is no queue.
+    pub(super) fn empty_delay(&self, offset_us: Option<i64>) -> Duration {
+        self.path.extra_delay(offset_us)
+    }
+
     /// How much later than over the fastest link a packet arrives, queue included.
     pub(super) fn extra_delay(&self, offset_us: Option<i64>) -> Duration {
         self.path.extra_delay(offset_us) + self.path.queue()

@@ -40,6 +40,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const OVERSLEPT: Duration = Duration::from_millis(60);
 /// The most payload held: the store keeps one latency's worth, so this is 30 s at 70 Mbit/s.
 const MAX_STORED: usize = 256 << 20;
+/// So many repairs are looked at, oldest first, for one that some link would deliver in time.
+const MOST_LOOKS: usize = 16;
 /// A repair this much too late by prediction is still worth a try.
 const HOPE: Duration = Duration::from_millis(10);
 /// A repeat of an overdue packet may be lost as well: there must be time for another.
@@ -435,24 +437,30 @@ impl Sender {
     }
 
     fn next_datagram(&mut self, now: Time) -> Option<Transmit> {
-        loop {
-            let (sequence, repair) = self.store.next()?;
-            let datagram = self.store.get(sequence)?;
+        // What is never in time, even over an empty link, is no repair any more.
+        let least = self.links.values().filter(|link| link.carries()).map(|link| link.empty_delay(self.peer.offset_us));
+        if let Some(least) = least.min() {
+            self.store.abandon_before(now + least, self.latency() + HOPE);
+        }
+        self.look_at_links(now, true);
+        let repair = self.store.repairs().take(MOST_LOOKS).find_map(|(sequence, datagram)| {
+            let left = (datagram.sent + self.latency()).since(now) + HOPE;
             let bytes = (datagram.payload.len() + DATA_HEADER) as u64;
-            self.views.clear();
-            self.views.extend(self.links.values().filter_map(|link| link.view(now, self.peer.offset_us, repair)));
-            if repair {
-                let left = (datagram.sent + self.latency()).since(now) + HOPE;
-                let before = self.views.len();
-                self.views.retain(|link| scheduler::predicted_arrival(link, bytes) <= left);
-                if before > 0 && self.views.is_empty() {
-                    self.store.abandon(sequence);
-                    continue;
-                }
-            }
-            let link = scheduler::choose(&self.views, bytes, datagram.avoid)?;
+            Some((sequence, scheduler::choose(&self.views, bytes, datagram.avoid, left)?))
+        });
+        if let Some((sequence, link)) = repair {
             return self.send(now, link, sequence);
         }
+        self.look_at_links(now, false);
+        let (sequence, datagram) = self.store.first_unsent()?;
+        let bytes = (datagram.payload.len() + DATA_HEADER) as u64;
+        let link = scheduler::choose(&self.views, bytes, None, Duration::MAX)?;
+        self.send(now, link, sequence)
+    }
+
+    fn look_at_links(&mut self, now: Time, repair: bool) {
+        self.views.clear();
+        self.views.extend(self.links.values().filter_map(|link| link.view(now, self.peer.offset_us, repair)));
     }
 
     /// Hands a datagram to a link, in two halves if it has to be.
@@ -494,7 +502,7 @@ impl Sender {
     /// Whether everything handed over was sent and acknowledged, or is past its time.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.store.next().is_none() && !self.links.values().any(TxLink::active)
+        self.store.is_drained() && !self.links.values().any(TxLink::active)
     }
 
     /// What is known now.

@@ -122,17 +122,29 @@ impl Store {
         (self.end() - self.unsent, self.get(self.unsent).map(|datagram| datagram.sent))
     }
 
-    /// The next to send: repairs first, for they are older.
-    pub(super) fn next(&self) -> Option<(u64, bool)> {
-        match self.repairs.first() {
-            Some(&sequence) => Some((sequence, true)),
-            None => (self.unsent < self.end()).then_some((self.unsent, false)),
-        }
+    /// What is to be sent again, oldest first.
+    pub(super) fn repairs(&self) -> impl Iterator<Item = (u64, &Datagram)> {
+        self.repairs.iter().filter_map(|&sequence| Some((sequence, self.get(sequence)?)))
     }
 
-    /// Gives up a repair that would come too late.
-    pub(super) fn abandon(&mut self, sequence: u64) {
-        self.repairs.remove(&sequence);
+    /// The first datagram that was never sent.
+    pub(super) fn first_unsent(&self) -> Option<(u64, &Datagram)> {
+        Some((self.unsent, self.get(self.unsent)?))
+    }
+
+    /// Whether there is nothing to send.
+    pub(super) fn is_drained(&self) -> bool {
+        self.repairs.is_empty() && self.unsent == self.end()
+    }
+
+    /// Gives up repairs of datagrams that were handed over before `arrival − latency`.
+    pub(super) fn abandon_before(&mut self, arrival: Time, latency: Duration) {
+        while let Some(&sequence) = self.repairs.first() {
+            if self.get(sequence).is_some_and(|datagram| datagram.sent + latency >= arrival) {
+                return;
+            }
+            self.repairs.pop_first();
+        }
     }
 
     /// A datagram was handed to a link, in `packets` link packets.
@@ -233,6 +245,12 @@ impl Store {
 mod tests {
     use super::*;
 
+    /// The next to send, and whether it is a repair.
+    fn next(store: &Store) -> Option<(u64, bool)> {
+        let repair = store.repairs().next().map(|(sequence, _)| (sequence, true));
+        repair.or_else(|| store.first_unsent().map(|(sequence, _)| (sequence, false)))
+    }
+
     fn at(ms: u64) -> Time {
         Time::from_micros(ms * 1000)
     }
@@ -248,13 +266,13 @@ mod tests {
     #[test]
     fn new_datagrams_go_in_order_and_repairs_before_them() {
         let mut store = store_of(3);
-        assert_eq!(store.next(), Some((0, false)));
+        assert_eq!(next(&store), Some((0, false)));
         store.sent(0, 1);
         store.sent(1, 1);
         store.lost(0, WHOLE);
-        assert_eq!(store.next(), Some((0, true)));
+        assert_eq!(next(&store), Some((0, true)));
         store.sent(0, 1);
-        assert_eq!(store.next(), Some((2, false)));
+        assert_eq!(next(&store), Some((2, false)));
     }
 
     #[test]
@@ -264,9 +282,9 @@ mod tests {
         store.repeat(0, 0);
         store.sent(0, 1);
         store.lost(0, WHOLE);
-        assert_eq!(store.next(), None);
+        assert_eq!(next(&store), None);
         store.lost(0, WHOLE);
-        assert_eq!(store.next(), Some((0, true)));
+        assert_eq!(next(&store), Some((0, true)));
     }
 
     #[test]
@@ -275,7 +293,7 @@ mod tests {
         store.sent(0, 1);
         store.lost(0, WHOLE);
         store.acknowledged(0, WHOLE, false);
-        assert_eq!(store.next(), None);
+        assert_eq!(next(&store), None);
     }
 
     #[test]
@@ -284,9 +302,9 @@ mod tests {
         store.sent(0, 2);
         store.acknowledged(0, 1, true);
         store.lost(0, 2);
-        assert_eq!(store.next(), Some((0, true)));
+        assert_eq!(next(&store), Some((0, true)));
         store.acknowledged(0, 2, true);
-        assert_eq!(store.next(), None);
+        assert_eq!(next(&store), None);
     }
 
     #[test]
@@ -295,14 +313,14 @@ mod tests {
         store.sent(0, 1);
         store.lost(0, WHOLE);
         let expired = store.expire(at(102), Duration::from_millis(100), Duration::from_millis(100));
-        assert_eq!((expired.unsent, store.base(), store.next()), (1, 2, Some((2, false))));
+        assert_eq!((expired.unsent, store.base(), next(&store)), (1, 2, Some((2, false))));
     }
 
     #[test]
     fn what_waits_too_long_is_not_sent_any_more() {
         let mut store = store_of(3);
         assert_eq!(store.expire(at(52), Duration::from_millis(100), Duration::from_millis(50)).unsent, 2);
-        assert_eq!((store.base(), store.next()), (0, Some((2, false))));
+        assert_eq!((store.base(), next(&store)), (0, Some((2, false))));
         assert_eq!(store.expire(at(102), Duration::from_millis(100), Duration::from_millis(50)).unsent, 1);
     }
 
@@ -316,6 +334,6 @@ mod tests {
         store.complete_below(3);
         store.expire(at(101), Duration::from_millis(100), Duration::from_millis(100));
         store.receiver_restarted();
-        assert_eq!(store.next(), Some((1, true)));
+        assert_eq!(next(&store), Some((1, true)));
     }
 }

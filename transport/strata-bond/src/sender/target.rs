@@ -30,9 +30,9 @@ const RISE_NEAR: u64 = 5;
 /// By how much the rise grows in each second without a queue, in percent per second.
 const RISE_CALM: u64 = 50;
 /// When the queue is empty again, the target returns to this share of what emptied it.
-const RETURN_PERCENT: u64 = 92;
+const RETURN_PERCENT: u64 = 80;
 /// The target runs ahead of what arrives by so much: what arrives is old news.
-const AHEAD_PERCENT: u64 = 135;
+const AHEAD_PERCENT: u64 = 120;
 /// The same, and the rise in percent per second, before the links were ever full.
 const AHEAD_START_PERCENT: u64 = 160;
 const RISE_START: u64 = 200;
@@ -230,7 +230,7 @@ mod tests {
         let mut pipe = Pipe::new();
         pipe.run(5000, 10_000_000);
         let (least, most) = pipe.run(30_000, 10_000_000);
-        assert!(least > 7_500_000 && most < 12_000_000, "{least} {most}");
+        assert!(least > 7_500_000 && most < 12_500_000, "{least} {most}");
         assert!(pipe.longest < Duration::from_millis(200), "{:?}", pipe.longest);
     }
 
@@ -243,7 +243,7 @@ mod tests {
         pipe.run(5000, 3_000_000);
         assert!(pipe.longest < PATIENCE, "{:?}", pipe.longest);
         let (least, most) = pipe.run(10_000, 3_000_000);
-        assert!(least > 2_200_000 && most < 3_600_000, "{least} {most}");
+        assert!(least > 2_200_000 && most < 3_800_000, "{least} {most}");
     }
 
     #[test]
