@@ -29,6 +29,8 @@ const HELLO_INTERVAL: Duration = Duration::from_millis(50);
 const PING_INTERVAL: Duration = Duration::from_millis(250);
 /// The last packet of a burst may be lost without a gap to show it: then a ping follows, this often.
 const TAIL_INTERVAL: Duration = Duration::from_millis(30);
+/// The first of these pings does not wait for an answer to be overdue, but only for this long without other packets.
+const FOLLOW_AFTER: Duration = Duration::from_millis(40);
 /// How long reports may wait for each other, at most.
 const REPORT_INTERVAL: Duration = Duration::from_millis(15);
 /// A link that delivered something within this time is not suspect, however slow it is.
@@ -91,6 +93,8 @@ pub(super) struct TxLink {
     window: Window,
     progress: Time,
     last_sent: Time,
+    /// A ping follows the last packets, so that their loss shows as a gap.
+    followed: bool,
     probe_due: Time,
     /// Since when it has been dead; meaningless otherwise.
     died: Time,
@@ -119,6 +123,7 @@ impl TxLink {
             window: Window::new(),
             progress: now,
             last_sent: now,
+            followed: true,
             probe_due: now,
             died: now,
             revived: 0,
@@ -199,6 +204,7 @@ impl TxLink {
         let link_sequence = self.next_sequence;
         self.next_sequence += 1;
         self.last_sent = now;
+        self.followed = sequence.is_none();
         self.stats.sent_packets += 1;
         self.stats.sent_bytes += bytes as u64;
         self.flight.push(Entry {
@@ -437,6 +443,7 @@ impl TxLink {
                 let silent = now.since(self.last_sent);
                 let ping = match self.overdue(now, awake) {
                     None => silent >= self.ping_interval(),
+                    Some(_) if !self.followed => silent >= FOLLOW_AFTER,
                     Some(overdue) => silent >= TAIL_INTERVAL && overdue >= self.tail_time(now) + TAIL_INTERVAL,
                 };
                 ping.then_some(Need::Ping)
