@@ -47,8 +47,11 @@ fn three_links_carry_together_what_none_could_alone() {
 
 #[test]
 fn a_link_that_goes_dark_costs_nothing_and_comes_back() {
-    for seed in 0..5 {
-        let mut sim = Sim::new(seed, 500, &three_carriers());
+    for seed in 0..20 {
+        // Round trips of up to 150 ms, jitter included.
+        let mut nets = three_carriers();
+        nets[2] = Net::new(3000, 65, 0.02).jitter(5);
+        let mut sim = Sim::new(seed, 500, &nets);
         sim.stream(4_000_000, 1316, Duration::from_secs(5));
         sim.nets[0].dark = true;
         sim.stream(4_000_000, 1316, Duration::from_millis(1000));
