@@ -406,7 +406,8 @@ impl Cutter {
     fn timed(&mut self, mut segment: Segment, end: Ticks) -> Segment {
         let duration = end.since(segment.start).clamp(millis(1), self.limit());
         if self.target_duration_s.is_none() {
-            let seconds = (duration.since(TARGET_SLACK).0 as u64).div_ceil(SECOND as u64);
+            // A first segment shorter than the slack asks for nothing.
+            let seconds = (duration.since(TARGET_SLACK).0.max(0) as u64).div_ceil(SECOND as u64);
             let target = self.config.target.as_secs_f64().ceil() as u64;
             self.target_duration_s = Some(u32::try_from(seconds.max(target)).unwrap_or(u32::MAX));
         }

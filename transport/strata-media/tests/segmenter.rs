@@ -92,6 +92,18 @@ fn durations_never_round_above_the_target_duration() {
 }
 
 #[test]
+fn a_first_segment_that_ends_at_once_does_not_fix_a_long_target_duration() {
+    let mut mux = Mux::new(true);
+    mux.tables(0x1b, 0x0f);
+    mux.video(0, true);
+    let mut segmenter = Segmenter::new(SegmenterConfig::default());
+    segmenter.push(&mux.bytes, 0);
+    segmenter.new_session();
+    assert!(drain(&mut segmenter)[0].duration < Duration::from_millis(50));
+    assert_eq!(segmenter.target_duration_s(), Some(2));
+}
+
+#[test]
 fn a_long_wait_for_a_key_frame_is_cut_without_one_and_says_so() {
     let config = SegmenterConfig { target_duration_s: Some(2), ..SegmenterConfig::default() };
     let mut segmenter = Segmenter::new(config);
