@@ -16,6 +16,8 @@ pub const ACCEPTED_VERSIONS: RangeInclusive<u16> = 0..=PROTOCOL_VERSION + 1;
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 /// How much of a bad value an error repeats, in characters.
 const QUOTED_CHARS: usize = 64;
+/// How much of what the JSON reader said an error repeats, in characters: it quotes what it was given.
+const DETAIL_CHARS: usize = 160;
 
 /// A message on its way: who it answers, when it was said, in which version.
 #[derive(Clone, PartialEq, Debug)]
@@ -172,15 +174,27 @@ impl<M: Message> Envelope<M> {
             return Err(DecodeError::TooLarge { bytes: text.len() });
         }
         let frame: FrameIn<'_> =
-            serde_json::from_str(text).map_err(|error| DecodeError::Malformed { detail: error.to_string() })?;
+            serde_json::from_str(text).map_err(|error| DecodeError::Malformed { detail: detail(&error) })?;
         let FrameIn { id, type_name, ts, version, payload } = frame;
         if !ACCEPTED_VERSIONS.contains(&version) {
             return Err(DecodeError::Version { id, version });
         }
         match M::decode(&type_name, payload) {
             Some(Ok(message)) => Ok(Self { id, ts, version, message }),
-            Some(Err(error)) => Err(DecodeError::BadPayload { id, type_name, detail: error.to_string() }),
+            Some(Err(error)) => Err(DecodeError::BadPayload { id, type_name, detail: detail(&error) }),
             None => Err(DecodeError::UnknownType { id, type_name: type_name.chars().take(QUOTED_CHARS).collect() }),
         }
     }
+}
+
+/// What the JSON reader said, cut in its middle: what it quotes may be as long as the frame, where it was stands at the end.
+fn detail(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let characters = text.chars().count();
+    if characters <= DETAIL_CHARS {
+        return text;
+    }
+    let half = DETAIL_CHARS / 2;
+    let end: String = text.chars().skip(characters - half).collect();
+    text.chars().take(half).chain(['…']).chain(end.chars()).collect()
 }

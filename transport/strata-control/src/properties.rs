@@ -72,3 +72,20 @@ fn nesting_without_end_is_an_error() {
         assert!(matches!(Envelope::<DeviceMessage>::decode(&text), Err(DecodeError::Malformed { .. })));
     }
 }
+
+#[test]
+fn an_error_repeats_little_of_what_was_sent() {
+    let long =
+        "\u{1}é".repeat(20_000).escape_default().to_string().replace("\\u{1}", "\\u0001").replace("\\u{e9}", "é");
+    let frame = |payload: &str| {
+        format!(
+            r#"{{"id":"{}","type":"auth.login","ts":"2026-01-01T00:00:00Z","version":1,"payload":{payload}}}"#,
+            uuid::Uuid::nil()
+        )
+    };
+    for text in [frame(&format!(r#"{{"credential":{{"kind":"{long}"}}}}"#)), format!(r#"{{"id":"{long}"}}"#)] {
+        let error = Envelope::<DeviceMessage>::decode(&text).unwrap_err();
+        assert!(error.answer().message.len() <= 1_000, "{} bytes", error.answer().message.len());
+        assert!(error.to_string().contains("column"), "{error}");
+    }
+}
