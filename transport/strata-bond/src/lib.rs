@@ -18,8 +18,13 @@ pub use stats::{LinkState, ReceiverLinkStats, ReceiverStats, ReceiverTruth, Send
 pub use time::Time;
 pub use wire::{ParseError, VERSION};
 
+use std::time::Duration;
+
 /// The largest datagram the bond carries, in bytes; the smallest is 1.
 pub const MAX_DATAGRAM: usize = 1456;
+
+/// The largest latency: either end holds that much of the stream.
+pub const MAX_LATENCY: Duration = Duration::from_secs(30);
 
 /// The most links of one bond; link ids are 0..=15.
 pub const MAX_LINKS: usize = 16;

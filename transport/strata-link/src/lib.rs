@@ -22,15 +22,13 @@ pub use network::Network;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use strata_bond::{
-    LinkState, MAX_DATAGRAM, ReceiverLinkStats, ReceiverStats, ReceiverTruth, SenderLinkStats, SenderStats,
+    LinkState, MAX_DATAGRAM, MAX_LATENCY, ReceiverLinkStats, ReceiverStats, ReceiverTruth, SenderLinkStats, SenderStats,
 };
 
 use std::time::Duration;
 
 /// The smallest latency: below, nothing could be repaired anywhere.
 pub const MIN_LATENCY: Duration = Duration::from_millis(20);
-/// The largest latency: both ends hold that much of the stream.
-pub const MAX_LATENCY: Duration = Duration::from_secs(30);
 
 pub(crate) fn check_latency(latency: Duration) -> Result<(), LinkError> {
     if (MIN_LATENCY..=MAX_LATENCY).contains(&latency) { Ok(()) } else { Err(LinkError::Latency(latency.as_millis())) }

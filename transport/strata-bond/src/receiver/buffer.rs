@@ -10,8 +10,10 @@ use bytes::{Bytes, BytesMut};
 use crate::Time;
 use crate::wire::{Data, Piece};
 
-/// How far ahead of the next datagram a sequence may be: 20 s of 50,000 datagrams a second.
+/// How far ahead of the next datagram a sequence may be: 20 s of 50,000 datagrams a second, 48 MB of slots.
 const MAX_AHEAD: u64 = 1_000_000;
+/// Slots kept for use again once the buffer is empty.
+const SPARE_SLOTS: usize = 1 << 16;
 /// The most payload waiting: 30 s at 70 Mbit/s, and an end to what a mad sender can make us hold.
 const MAX_BYTES: usize = 256 << 20;
 /// How many ranges of given-up sequences are remembered, to tell late from duplicate.
@@ -68,13 +70,24 @@ pub(super) struct Buffer {
     run: usize,
     waiting: usize,
     bytes: usize,
+    /// Sequences given up since the last datagram left.
+    skipped: u64,
     /// Given-up ranges, start → end.
     given_up: BTreeMap<u64, u64>,
 }
 
 impl Buffer {
     pub(super) fn new(first: u64) -> Self {
-        Self { next: first, slots: VecDeque::new(), gap: 0, run: 0, waiting: 0, bytes: 0, given_up: BTreeMap::new() }
+        Self {
+            next: first,
+            slots: VecDeque::new(),
+            gap: 0,
+            run: 0,
+            waiting: 0,
+            bytes: 0,
+            skipped: 0,
+            given_up: BTreeMap::new(),
+        }
     }
 
     /// The highest sequence seen, or the one before the first.
@@ -86,13 +99,10 @@ impl Buffer {
         if sequence < self.next {
             return if self.forgive(sequence) { Inserted::Late } else { Inserted::Duplicate };
         }
-        if sequence - self.next >= MAX_AHEAD || self.bytes + data.payload.len() > MAX_BYTES {
+        if self.bytes + data.payload.len() > MAX_BYTES {
             return Inserted::Refused;
         }
-        let at = usize::try_from(sequence - self.next).expect("below MAX_AHEAD");
-        if at >= self.slots.len() {
-            self.slots.resize_with(at + 1, Slot::default);
-        }
+        let Some(at) = self.place(sequence) else { return Inserted::Refused };
         let payload = match (&self.slots[at], data.piece) {
             (Slot::Full { .. } | Slot::TooLate, _) => return Inserted::Duplicate,
             (Slot::Empty, Piece::First | Piece::Second) => {
@@ -115,13 +125,51 @@ impl Buffer {
         Inserted::Complete
     }
 
-    /// A packet arrived after its time: it will be given up. False when that was known.
-    pub(super) fn too_late(&mut self, sequence: u64) -> bool {
-        let Some(ahead) = sequence.checked_sub(self.next).filter(|&ahead| ahead < MAX_AHEAD) else { return false };
-        let at = usize::try_from(ahead).expect("below MAX_AHEAD");
+    /// The slot of a sequence; none below the next and too far ahead.
+    fn place(&mut self, sequence: u64) -> Option<usize> {
+        let ahead = sequence.checked_sub(self.next)?;
+        if ahead >= MAX_AHEAD {
+            // After a long outage nothing waits: go on from there, or it would be too far ahead for ever.
+            if self.waiting > 0 {
+                return None;
+            }
+            self.skip_to(sequence);
+        }
+        let at = usize::try_from(sequence - self.next).expect("below MAX_AHEAD");
         if at >= self.slots.len() {
             self.slots.resize_with(at + 1, Slot::default);
         }
+        Some(at)
+    }
+
+    /// The sender has nothing older than `first` any more. Only told from an outage when it is far ahead.
+    pub(super) fn resume(&mut self, first: u64) {
+        if self.waiting == 0 && first.saturating_sub(self.newest()) >= MAX_AHEAD {
+            self.skip_to(first);
+        }
+    }
+
+    /// Gives up all below `sequence`; nothing waits.
+    fn skip_to(&mut self, sequence: u64) {
+        self.give_up(self.next, sequence);
+        self.skipped += sequence - self.next;
+        self.next = sequence;
+        self.slots = VecDeque::new();
+        (self.gap, self.run, self.bytes) = (0, 0, 0);
+    }
+
+    fn give_up(&mut self, start: u64, end: u64) {
+        if start < end {
+            self.given_up.insert(start, end);
+        }
+        if self.given_up.len() > MAX_GIVEN_UP {
+            self.given_up.pop_first();
+        }
+    }
+
+    /// A packet arrived after its time: it will be given up. False when that was known.
+    pub(super) fn too_late(&mut self, sequence: u64) -> bool {
+        let Some(at) = self.place(sequence) else { return false };
         if !matches!(self.slots[at], Slot::Empty) {
             return false;
         }
@@ -136,12 +184,8 @@ impl Buffer {
             return false;
         }
         self.given_up.remove(&start);
-        if start < sequence {
-            self.given_up.insert(start, sequence);
-        }
-        if sequence + 1 < end {
-            self.given_up.insert(sequence + 1, end);
-        }
+        self.give_up(start, sequence);
+        self.give_up(sequence + 1, end);
         true
     }
 
@@ -162,22 +206,22 @@ impl Buffer {
     /// Takes the first datagram that is there; whatever lies before it is given up.
     pub(super) fn pop(&mut self) -> Option<Popped> {
         self.first()?;
-        let lost_before = self.gap as u64;
-        if lost_before > 0 {
-            self.given_up.insert(self.next, self.next + lost_before);
-            if self.given_up.len() > MAX_GIVEN_UP {
-                self.given_up.pop_first();
-            }
-        }
+        let missing = self.gap as u64;
+        self.give_up(self.next, self.next + missing);
+        let lost_before = std::mem::take(&mut self.skipped) + missing;
         for slot in self.slots.drain(..self.gap) {
             if let Slot::Half { payload, .. } = slot {
                 self.bytes -= payload.len();
             }
         }
         self.run = self.run.saturating_sub(self.gap + 1);
-        self.next += lost_before + 1;
+        self.next += missing + 1;
         self.gap = 0;
-        match self.slots.pop_front() {
+        let first = self.slots.pop_front();
+        if self.slots.is_empty() {
+            self.slots.shrink_to(SPARE_SLOTS);
+        }
+        match first {
             Some(Slot::Full { payload, .. }) => {
                 self.bytes -= payload.len();
                 self.waiting -= 1;
@@ -257,8 +301,61 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_far_ahead_is_refused() {
-        assert_eq!(whole(&mut Buffer::new(0), MAX_AHEAD), Inserted::Refused);
+    fn a_sequence_far_ahead_is_refused_while_others_wait() {
+        let mut buffer = Buffer::new(0);
+        whole(&mut buffer, 0);
+        assert_eq!(whole(&mut buffer, MAX_AHEAD), Inserted::Refused);
+        assert_eq!(whole(&mut buffer, MAX_AHEAD - 1), Inserted::Complete);
+    }
+
+    #[test]
+    fn after_an_outage_it_goes_on_far_ahead_and_tells_the_loss() {
+        let mut buffer = Buffer::new(0);
+        whole(&mut buffer, 0);
+        buffer.pop();
+        buffer.too_late(5);
+        buffer.insert(6, Time::ZERO, data(Piece::First, b"ab"));
+        assert_eq!(whole(&mut buffer, MAX_AHEAD + 1), Inserted::Complete);
+        assert_eq!((buffer.complete_below(), buffer.bytes), (MAX_AHEAD + 2, 1));
+        let popped = buffer.pop().unwrap();
+        assert_eq!((popped.sequence, popped.lost_before), (MAX_AHEAD + 1, MAX_AHEAD));
+        assert_eq!(whole(&mut buffer, 5), Inserted::Late);
+        whole(&mut buffer, MAX_AHEAD + 2);
+        assert_eq!(buffer.pop().unwrap().lost_before, 0);
+    }
+
+    #[test]
+    fn a_sender_that_was_away_for_hours_is_followed_where_it_says() {
+        let mut buffer = Buffer::new(0);
+        buffer.resume(MAX_AHEAD - 1);
+        assert_eq!(buffer.newest(), 0, "what is on its way may still come");
+        buffer.resume(1 << 40);
+        assert_eq!(whole(&mut buffer, (1 << 40) + 1), Inserted::Complete);
+        assert_eq!(buffer.pop().unwrap().lost_before, (1 << 40) + 1);
+    }
+
+    #[test]
+    fn what_a_mad_sender_makes_it_keep_is_bounded() {
+        assert!(size_of::<Slot>() * usize::try_from(MAX_AHEAD).unwrap() <= 48_000_000);
+        let mut buffer = Buffer::new(0);
+        // Gaps as long as they may be, and then every other datagram of them, late.
+        for round in 1..=40 {
+            assert_eq!(whole(&mut buffer, round * MAX_AHEAD - 1), Inserted::Complete);
+            assert!(buffer.slots.len() as u64 <= MAX_AHEAD);
+            buffer.pop();
+            assert!(buffer.slots.capacity() <= SPARE_SLOTS, "{}", buffer.slots.capacity());
+        }
+        for sequence in 0..50_000 {
+            assert_eq!(whole(&mut buffer, 39 * MAX_AHEAD + sequence * 2), Inserted::Late);
+        }
+        assert!(buffer.given_up.len() <= MAX_GIVEN_UP, "{}", buffer.given_up.len());
+        // All the payload that it takes, in halves that never become whole.
+        let half = Bytes::from(vec![0; 1 << 20]);
+        for sequence in 0..300 {
+            let half = Data { payload: half.clone(), ..data(Piece::First, b"") };
+            buffer.insert(buffer.next + sequence, Time::ZERO, half);
+        }
+        assert!(buffer.bytes <= MAX_BYTES);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::wire::{LinkReport, MAX_RANGES, expand_sequence};
 
 /// How long a missing packet is reported: many reports over any way back.
 const REMEMBER: Duration = Duration::from_millis(1000);
+/// Gaps kept between two reports, of which only the newest are told.
+const MAX_GAPS: usize = 4 * MAX_RANGES;
 
 /// A gap: link sequences `start..end`, seen at `since`.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,7 @@ impl RxLink {
         if gap {
             self.lost_packets += sequence - self.highest - 1;
             self.gaps.push_back(Gap { start: self.highest + 1, end: sequence, since: now });
+            self.keep_bounded();
         }
         self.highest = sequence;
         self.arrived = now;
@@ -88,16 +91,29 @@ impl RxLink {
         if gap.start < sequence {
             self.gaps.insert(at, Gap { end: sequence, ..gap });
         }
+        self.keep_bounded();
     }
 
-    /// What to tell the sender.
-    pub(super) fn report(&mut self, now: Time) -> LinkReport {
+    fn keep_bounded(&mut self) {
+        if self.gaps.len() > MAX_GAPS {
+            self.forget_oldest();
+        }
+    }
+
+    /// The sender takes what is below for lost.
+    fn forget_oldest(&mut self) {
+        if let Some(gap) = self.gaps.pop_front() {
+            self.floor = gap.end;
+        }
+    }
+
+    /// What to tell the sender, in at most `ranges` ranges of missing packets.
+    pub(super) fn report(&mut self, now: Time, ranges: usize) -> LinkReport {
         while let Some(gap) = self.gaps.front() {
-            if self.gaps.len() <= MAX_RANGES && now.since(gap.since) < REMEMBER {
+            if self.gaps.len() <= ranges && now.since(gap.since) < REMEMBER {
                 break;
             }
-            self.floor = gap.end;
-            self.gaps.pop_front();
+            self.forget_oldest();
         }
         let missing = self.gaps.iter().rev().map(|gap| (self.highest - (gap.end - 1), gap.end - gap.start)).collect();
         LinkReport {
@@ -147,7 +163,7 @@ mod tests {
         let mut link = RxLink::new(0, 1, at(0));
         assert!(!link.on_packet(at(1), 1, 100));
         assert!(link.on_packet(at(2), 4, 100));
-        let report = link.report(at(5));
+        let report = link.report(at(5), MAX_RANGES);
         assert_eq!((report.highest, report.depth, report.age_us), (4, 4, 3000));
         assert_eq!(report.missing, [(1, 2)]);
         assert_eq!(link.stats(true).lost_packets, 2);
@@ -155,13 +171,13 @@ mod tests {
 
     #[test]
     fn the_very_first_packet_missing_is_a_gap_too() {
-        assert_eq!(link_with(&[3]).report(at(2)).missing, [(1, 2)]);
+        assert_eq!(link_with(&[3]).report(at(2), MAX_RANGES).missing, [(1, 2)]);
     }
 
     #[test]
     fn an_overtaken_packet_splits_its_gap_and_is_not_lost() {
         let mut link = link_with(&[1, 6, 3]);
-        assert_eq!(link.report(at(2)).missing, [(1, 2), (4, 1)]);
+        assert_eq!(link.report(at(2), MAX_RANGES).missing, [(1, 2), (4, 1)]);
         assert_eq!(link.stats(true).lost_packets, 3);
     }
 
@@ -169,21 +185,34 @@ mod tests {
     fn old_gaps_are_forgotten_and_the_depth_says_so() {
         let mut link = link_with(&[1, 3]);
         link.on_packet(at(2000), 4, 100);
-        let report = link.report(at(2000));
+        let report = link.report(at(2000), MAX_RANGES);
         assert_eq!((report.missing.len(), report.depth), (0, 2));
     }
 
     #[test]
     fn more_gaps_than_a_report_holds_raise_the_floor() {
         let sequences: Vec<u64> = (1..=200).map(|n| n * 2).collect();
-        let report = link_with(&sequences).report(at(2));
+        let report = link_with(&sequences).report(at(2), MAX_RANGES);
         assert_eq!(report.missing.len(), MAX_RANGES);
         assert_eq!(report.depth, 2 * MAX_RANGES as u64 + 1);
     }
 
     #[test]
     fn nothing_received_yet_reports_nothing_received() {
-        let report = RxLink::new(0, 1, at(0)).report(at(1));
+        let report = RxLink::new(0, 1, at(0)).report(at(1), MAX_RANGES);
         assert_eq!((report.highest, report.depth), (0, 0));
+    }
+
+    #[test]
+    fn gaps_without_a_report_between_them_are_bounded() {
+        let sequences: Vec<u64> = (1..=10_000).map(|n| n * 2).collect();
+        let mut link = link_with(&sequences);
+        assert_eq!(link.gaps.len(), MAX_GAPS);
+        // Each packet that was overtaken splits its gap.
+        link.on_packet(at(1), 1_000_000, 100);
+        for sequence in (20_001..40_000).step_by(2) {
+            link.on_packet(at(1), sequence, 100);
+        }
+        assert!(link.gaps.len() <= MAX_GAPS, "{}", link.gaps.len());
     }
 }

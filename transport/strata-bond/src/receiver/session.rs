@@ -13,7 +13,7 @@ use super::{Bytes, Release};
 use crate::Time;
 use crate::stats::ReceiverStats;
 use crate::time::{micros, millis_f64};
-use crate::wire::{Data, Hello, Report, encode_report, expand_sequence, expand_timestamp};
+use crate::wire::{Data, Hello, MAX_RANGES, Report, encode_report, expand_sequence, expand_timestamp};
 
 /// Reports follow each other at this distance while packets arrive.
 const REPORT_INTERVAL: Duration = Duration::from_millis(15);
@@ -29,6 +29,10 @@ const LIVE: Duration = Duration::from_millis(200);
 const WAYS: usize = 2;
 /// Every so many reports take all ways: a way is found again even if nothing arrives over its link.
 const ALL_WAYS_EVERY: u64 = 16;
+/// A report fits a QUIC datagram in the smallest packets that are used, 1,200 bytes.
+const MAX_REPORT: usize = 1_100;
+/// Nothing was sent in the future: what claims to be by more than a path may have become faster is taken for now.
+const AHEAD: Duration = Duration::from_secs(5);
 /// A packet that misses its time by no more than this still goes out, if the order allows.
 const LATE_TOLERANCE: Duration = Duration::from_millis(50);
 
@@ -100,6 +104,7 @@ impl Session {
         way.link.set_hello(hello.number);
         self.playout.on_packet(now, Time::from_micros(hello.clock_us));
         self.latency = self.own_latency.max(Duration::from_micros(hello.latency_us));
+        self.buffer.resume(hello.first_sequence);
         self.arrived(false);
         self.tail = TAIL_REPEATS;
     }
@@ -123,7 +128,7 @@ impl Session {
         let gap = way.link.on_packet(now, data.link_sequence, bytes);
         let sequence = expand_sequence(data.sequence, self.buffer.newest());
         let clock = self.playout.sender_clock(now);
-        let sent = Time::from_micros(expand_timestamp(data.timestamp, clock.as_micros()));
+        let sent = Time::from_micros(expand_timestamp(data.timestamp, clock.as_micros())).min(clock + AHEAD);
         let repeat = data.repeat;
         if !repeat {
             self.playout.on_packet(now, sent);
@@ -202,7 +207,19 @@ impl Session {
         }
         (self.pending, self.gap, self.last_report) = (false, false, now);
         self.reports += 1;
-        encode_report(&Report {
+        let mut ranges = MAX_RANGES;
+        loop {
+            let packet = encode_report(&self.report(now, instance, ranges));
+            if packet.len() <= MAX_REPORT || ranges == 0 {
+                return packet;
+            }
+            // Many links with many gaps: the oldest are left out, and count as lost.
+            ranges /= 2;
+        }
+    }
+
+    fn report(&mut self, now: Time, instance: u32, ranges: usize) -> Report {
+        Report {
             session: low_half(self.id),
             instance,
             number: self.reports,
@@ -215,8 +232,8 @@ impl Session {
             late: self.counters.late,
             duplicates: self.counters.duplicates,
             recovered: self.counters.recovered,
-            links: self.links.values_mut().map(|way| way.link.report(now)).collect(),
-        })
+            links: self.links.values_mut().map(|way| way.link.report(now, ranges)).collect(),
+        }
     }
 
     /// Adds what this session counted.
@@ -243,4 +260,75 @@ impl Session {
 /// The half of a session's id that reports carry.
 pub(crate) fn low_half(id: u64) -> u32 {
     u32::try_from(id & 0xffff_ffff).expect("masked to 32 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Piece;
+
+    const LATENCY: Duration = Duration::from_millis(100);
+    const CLOCK: Time = Time::from_micros(5_000_000);
+
+    fn hello(link: u8) -> Hello {
+        Hello {
+            number: 1,
+            session: 1,
+            link,
+            latency_us: 0,
+            first_link_sequence: 1,
+            first_sequence: 0,
+            clock_us: CLOCK.as_micros(),
+        }
+    }
+
+    fn session(links: u8) -> Session {
+        let mut session = Session::new(CLOCK, &hello(0), LATENCY);
+        for link in 0..links {
+            session.handle_hello(CLOCK, &hello(link));
+        }
+        session
+    }
+
+    fn data(sequence: u64, sent: Time) -> Data {
+        let timestamp = sent.as_micros() & 0xffff_ffff;
+        let payload = Bytes::from_static(b"x");
+        Data { link_sequence: sequence + 1, sequence, timestamp, piece: Piece::Whole, repeat: false, payload }
+    }
+
+    #[test]
+    fn a_report_of_many_links_with_many_gaps_still_fits_a_packet() {
+        let mut session = session(16);
+        for link in 0..16 {
+            for link_sequence in (1..2000).step_by(9) {
+                session.handle_ping(CLOCK, link, 16, link_sequence);
+            }
+        }
+        let report = session.make_report(CLOCK, 1);
+        assert!((600..=MAX_REPORT).contains(&report.len()), "{} bytes", report.len());
+    }
+
+    #[test]
+    fn a_send_time_in_the_future_holds_nothing_back_for_long() {
+        let mut session = session(1);
+        session.handle_data(CLOCK, 0, 12, data(0, CLOCK + Duration::from_secs(2000)));
+        assert_eq!(session.next_release(), Some(CLOCK + AHEAD + LATENCY));
+    }
+
+    #[test]
+    fn after_an_outage_of_hours_the_session_goes_on() {
+        let mut session = session(1);
+        session.handle_data(CLOCK, 0, 12, data(0, CLOCK));
+        let later = CLOCK + Duration::from_secs(4 * 3600);
+        assert!(session.poll_release(later).is_some());
+        // More datagrams than the shortened number can tell apart.
+        let sequence = 20_000_000;
+        session.handle_hello(
+            later,
+            &Hello { number: 2, first_sequence: sequence, clock_us: later.as_micros(), ..hello(0) },
+        );
+        session.handle_data(later, 0, 12, data(sequence + 1, later));
+        let release = session.poll_release(later + LATENCY * 2).unwrap();
+        assert_eq!((release.sequence, release.lost_before), (sequence + 1, sequence));
+    }
 }

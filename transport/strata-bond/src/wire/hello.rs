@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::codec::{Reader, put_varint};
-use super::{ParseError, VERSION};
+use super::{LIMIT, MAX_LATENCY_US, ParseError, VERSION};
 
 /// Sent first on each connection, and again until a report names its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +51,11 @@ impl Hello {
             first_sequence: reader.varint()?,
             clock_us: reader.varint()?,
         };
-        // Far below where sums of such numbers would overflow.
-        let limit = 1 << 60;
         let sane = usize::from(hello.link) < crate::MAX_LINKS
-            && hello.latency_us < limit
-            && (1..limit).contains(&hello.first_link_sequence)
-            && hello.first_sequence < limit
-            && hello.clock_us < limit;
+            && hello.latency_us <= MAX_LATENCY_US
+            && (1..LIMIT).contains(&hello.first_link_sequence)
+            && hello.first_sequence < LIMIT
+            && hello.clock_us < LIMIT;
         if sane { Ok(hello) } else { Err(ParseError::Value) }
     }
 }
@@ -90,8 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn a_link_number_beyond_the_last_is_refused() {
-        let bytes = encode_hello(&Hello { link: 16, ..HELLO });
-        assert_eq!(Packet::parse(&bytes), Err(ParseError::Value));
+    fn impossible_values_are_refused() {
+        for hello in [
+            Hello { link: 16, ..HELLO },
+            Hello { latency_us: 30_000_001, ..HELLO },
+            Hello { first_link_sequence: 0, ..HELLO },
+            Hello { first_sequence: LIMIT, ..HELLO },
+            Hello { clock_us: LIMIT, ..HELLO },
+        ] {
+            assert_eq!(Packet::parse(&encode_hello(&hello)), Err(ParseError::Value), "{hello:?}");
+        }
     }
 }

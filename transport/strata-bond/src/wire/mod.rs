@@ -31,6 +31,11 @@ const FLAG_FIRST_HALF: u8 = 0x01;
 const FLAG_SECOND_HALF: u8 = 0x02;
 const FLAG_REPEAT: u8 = 0x04;
 
+/// Numbers of microseconds and of packets stay below: 142 years, and sums of several never overflow.
+const LIMIT: u64 = 1 << 52;
+/// A latency that no end can be configured to is a mistake or an attempt to make the other end keep everything.
+const MAX_LATENCY_US: u64 = 30_000_000;
+
 /// How many bits of a sequence number are on the wire.
 const SEQUENCE_BITS: u32 = 24;
 /// How many bits of a timestamp are on the wire.
@@ -119,7 +124,8 @@ impl Data {
         let mut reader = Reader::new(&packet[1..]);
         let (link_sequence, sequence, timestamp) = (reader.uint(3)?, reader.uint(3)?, reader.uint(4)?);
         let payload = packet.slice(DATA_HEADER..);
-        if payload.is_empty() || payload.len() > crate::MAX_DATAGRAM {
+        let most = if piece == Piece::Whole { crate::MAX_DATAGRAM } else { crate::MAX_DATAGRAM.div_ceil(2) };
+        if payload.is_empty() || payload.len() > most {
             return Err(ParseError::Value);
         }
         Ok(Self { link_sequence, sequence, timestamp, piece, repeat: flags & FLAG_REPEAT != 0, payload })

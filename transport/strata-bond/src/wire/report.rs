@@ -7,7 +7,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::codec::{Reader, put_signed, put_varint};
-use super::{ParseError, SEQUENCE_BITS, mask};
+use super::{LIMIT, MAX_LATENCY_US, ParseError, SEQUENCE_BITS, mask};
 
 /// The most ranges of missing packets per link in one report; older ones count as lost.
 pub(crate) const MAX_RANGES: usize = 64;
@@ -78,7 +78,7 @@ impl Report {
             number: reader.varint()?,
             clock_us: limited(reader.varint()?)?,
             offset_us: reader.signed()?,
-            latency_us: limited(reader.varint()?)?,
+            latency_us: reader.varint()?,
             next: reader.varint()?,
             delivered: reader.varint()?,
             lost: reader.varint()?,
@@ -87,7 +87,7 @@ impl Report {
             recovered: reader.varint()?,
             links: Vec::new(),
         };
-        if report.offset_us.unsigned_abs() >= LIMIT {
+        if report.offset_us.unsigned_abs() >= LIMIT || report.latency_us > MAX_LATENCY_US {
             return Err(ParseError::Value);
         }
         while let Ok(head) = reader.byte() {
@@ -99,9 +99,6 @@ impl Report {
         Ok(report)
     }
 }
-
-/// Far below where sums of times would overflow.
-const LIMIT: u64 = 1 << 60;
 
 fn limited(number: u64) -> Result<u64, ParseError> {
     if number < LIMIT { Ok(number) } else { Err(ParseError::Value) }
