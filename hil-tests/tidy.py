@@ -99,7 +99,8 @@ def no_registry_hosts(files: list[Path]) -> Iterator[str]:
 
 def lock_files_are_committed(files: list[Path]) -> Iterator[str]:
     """Everybody builds the same."""
-    for name in ("Cargo.lock", "web/strata-web/package-lock.json", "hil-tests/requirements.txt"):
+    locks = ("Cargo.lock", "transport/strata-fuzz/fuzz/Cargo.lock", "web/strata-web/package-lock.json")
+    for name in (*locks, "hil-tests/requirements.txt"):
         if ROOT / name not in files:
             yield f"{name} is not committed"
 
