@@ -10,6 +10,8 @@ use crate::{LinkConfig, LinkError};
 
 /// Asked for; the system grants what `net.core.rmem_max` and `wmem_max` allow.
 const BUFFER: usize = 4 << 20;
+/// A tenth of a second of 20,000 packets, as the system counts them.
+const ENOUGH_BUFFER: usize = 4 << 20;
 
 /// Where an interface can be reached; changes when a modem dials in again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,9 +74,22 @@ pub(crate) fn listen(address: SocketAddr) -> Result<UdpSocket, LinkError> {
     let open = || {
         let socket = new_socket(address)?;
         socket.bind(&address.into())?;
+        warn_of_small_buffer(&socket);
         Ok(socket.into())
     };
     open().map_err(|source| LinkError::Listen { address, source })
+}
+
+/// A storm of bogus packets fills a small buffer before the endpoint gets its turn: the stream's packets are lost then.
+fn warn_of_small_buffer(socket: &Socket) {
+    match socket.recv_buffer_size() {
+        Ok(bytes) if bytes < ENOUGH_BUFFER => tracing::warn!(
+            "the system grants a receive buffer of {} KiB only: set net.core.rmem_max to 4194304",
+            bytes >> 10
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::debug!("the size of the receive buffer is not known: {error}"),
+    }
 }
 
 fn new_socket(family: SocketAddr) -> io::Result<Socket> {

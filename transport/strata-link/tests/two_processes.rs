@@ -130,6 +130,8 @@ async fn a_wrong_key_gets_nothing_and_both_ends_say_why() {
     sender.terminate().await;
     receiver.terminate().await;
     assert_eq!(sink.count(), 0);
+    let stats = bench.receiver_stats().unwrap();
+    assert_eq!((stats.sessions, stats.links.len(), stats.malformed_packets, stats.delivered), (0, 0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod gate;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
