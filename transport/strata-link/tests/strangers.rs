@@ -42,7 +42,7 @@ async fn answers(to: SocketAddr, packets: &[Vec<u8>]) -> Stranger {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_packet_is_answered_with_less_than_three_times_its_size() {
+async fn a_first_packet_is_asked_for_a_proof_of_the_address_and_nothing_else() {
     let receiver = receiver().await;
     let to = receiver.local_addr();
     for initial in initials(to, 3) {
@@ -50,6 +50,7 @@ async fn a_first_packet_is_answered_with_less_than_three_times_its_size() {
         for copies in [1, 4] {
             let stranger = answers(to, &vec![initial.clone(); copies]).await;
             assert!(stranger.received_bytes() <= 3 * stranger.sent_bytes);
+            assert!(!stranger.answers.is_empty() && stranger.answers.iter().all(|&bytes| bytes < 200));
         }
     }
     knows_nobody(&receiver);
@@ -76,14 +77,16 @@ async fn first_packets_that_were_changed_or_cut_get_no_more_than_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_first_packets_are_asked_for_a_proof_that_is_smaller_than_they_are() {
+async fn many_first_packets_at_once_get_no_more_each() {
     let receiver = receiver().await;
     let to = receiver.local_addr();
     let stranger = answers(to, &initials(to, 100)).await;
-    // Long enough for a handshake's answer is none of them but the first few.
-    let proofs = stranger.answers.iter().filter(|&&bytes| bytes < 200).count();
-    assert!(proofs >= 50, "{:?}", stranger.answers);
-    assert!(stranger.received_bytes() <= 3 * stranger.sent_bytes);
+    // The stranger's own socket may drop some.
+    assert!(
+        stranger.answers.len() >= 50 && stranger.answers.iter().all(|&bytes| bytes < 200),
+        "{:?}",
+        stranger.answers
+    );
     knows_nobody(&receiver);
     receiver.close().await;
 }

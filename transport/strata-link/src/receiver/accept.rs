@@ -18,7 +18,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(8);
 const MAX_CONNECTIONS: usize = 64;
 
 pub(super) async fn run(endpoint: Endpoint, shared: Arc<Shared>) {
-    let gate = Arc::new(Mutex::new(Gate::new(Instant::now())));
+    let gate = Arc::new(Mutex::<Gate>::default());
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -43,22 +43,21 @@ fn lock(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
 struct Place {
     gate: Arc<Mutex<Gate>>,
     remote: SocketAddr,
-    proven: bool,
     known: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.gate).ended(self.remote.ip(), self.proven, self.known);
+        lock(&self.gate).ended(self.remote.ip(), self.known);
     }
 }
 
 fn take(incoming: Incoming, shared: &Arc<Shared>, gate: &Arc<Mutex<Gate>>, tasks: &mut JoinSet<()>) {
-    let (remote, proven) = (incoming.remote_address(), incoming.remote_address_validated());
-    let verdict = lock(gate).knock(Instant::now(), remote.ip(), proven);
+    let remote = incoming.remote_address();
+    let verdict = lock(gate).knock(Instant::now(), remote.ip(), incoming.remote_address_validated());
     match verdict {
         Verdict::Accept => {
-            let place = Place { gate: Arc::clone(gate), remote, proven, known: false };
+            let place = Place { gate: Arc::clone(gate), remote, known: false };
             tasks.spawn(admit(incoming, Arc::clone(shared), place));
         }
         Verdict::Prove => {

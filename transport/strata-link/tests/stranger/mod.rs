@@ -1,4 +1,4 @@
-//! A peer without a key: writes real QUIC packets by hand, and counts what comes back.
+//! A peer without the right key: writes real QUIC packets by hand, and counts what comes back.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
@@ -10,9 +10,13 @@ use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{ClientConfig, Endpoint, EndpointConfig};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
+use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::ring::sign;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use strata_identity::KeyPair;
 use tokio::net::UdpSocket;
 
 /// Takes any server's key: a stranger wants an answer, not an identity.
@@ -58,15 +62,18 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// What a client without a key of its own offers in its first packet.
+/// What a client with a key that nobody allowed offers in its first packet: all that makes the handshake dear.
 pub(crate) fn client() -> ClientConfig {
+    let key = KeyPair::generate();
+    let private = sign::any_supported_type(&PrivatePkcs8KeyDer::from(key.to_pkcs8_der()).into()).unwrap();
+    let own = CertifiedKey::new(vec![CertificateDer::from(key.public().to_spki_der())], private);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
+        .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(own))));
     tls.alpn_protocols = vec![b"strata-bond/1".to_vec()];
     tls.enable_sni = false;
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
