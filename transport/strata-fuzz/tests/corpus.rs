@@ -2,6 +2,8 @@
 //!
 //! `STRATA_FUZZ_SEED` repeats a run or begins another one, `STRATA_FUZZ_RUNS` makes it longer.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot be set up fails; figures are printed")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
