@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// See [`call`](Self::call).
     pub async fn set(&mut self, link: usize, change: ShapeChange) -> Result<(), ControlError> {
-        self.done(&Command::Set { link, change }).await
+        self.done(&Command::Set { link, way: None, change }).await
     }
 
     /// The counters of each link.

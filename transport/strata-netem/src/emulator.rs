@@ -158,13 +158,13 @@ impl Inner {
         match command {
             Command::Cut { link } => self.with_link(*link, |link| link.set_cut(true)),
             Command::Restore { link } => self.with_link(*link, |link| link.set_cut(false)),
-            Command::Set { link, change } => {
+            Command::Set { link, way, change } => {
                 if let Some(current) = self.links.get(*link)
                     && let Err(message) = change.applied_to(current.shape()).check()
                 {
                     return Reply::Error { message };
                 }
-                self.with_link(*link, |link| link.change(change))
+                self.with_link(*link, |link| link.change(*way, change))
             }
             Command::Stats => {
                 Reply::Stats { links: self.links.iter().map(|link| link.stats()).collect::<Vec<LinkStats>>() }

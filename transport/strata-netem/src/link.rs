@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::lane::{Dropped, Due, Lane};
-use crate::protocol::{DirectionStats, LinkInfo, LinkSpec, LinkStats, Shape, ShapeChange};
+use crate::protocol::{DirectionStats, LinkInfo, LinkSpec, LinkStats, Shape, ShapeChange, Way};
 use crate::trace::Trace;
 
 /// Clients of one link at a time; more are ignored.
@@ -98,12 +98,6 @@ struct State {
     last_packet: Instant,
 }
 
-#[derive(Clone, Copy)]
-enum Way {
-    Up,
-    Down,
-}
-
 impl State {
     fn direction(&mut self, way: Way) -> &mut Direction {
         match way {
@@ -169,11 +163,13 @@ impl Link {
         self.state().up.shape
     }
 
-    /// Changes both directions.
-    pub(crate) fn change(&self, change: &ShapeChange) {
+    /// Changes one direction, or both.
+    pub(crate) fn change(&self, way: Option<Way>, change: &ShapeChange) {
         let mut state = self.state();
-        state.up.shape = change.applied_to(state.up.shape);
-        state.down.shape = change.applied_to(state.down.shape);
+        for each in [Way::Up, Way::Down].into_iter().filter(|&each| way.is_none_or(|way| way == each)) {
+            let direction = state.direction(each);
+            direction.shape = change.applied_to(direction.shape);
+        }
     }
 
     pub(crate) fn stats(&self) -> LinkStats {

@@ -123,6 +123,9 @@ pub enum Command {
     Set {
         /// The link's number.
         link: usize,
+        /// Only this direction; none: both.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        way: Option<Way>,
         /// The changes.
         #[serde(flatten)]
         change: ShapeChange,
@@ -133,6 +136,16 @@ pub enum Command {
     List,
     /// Ends the emulator.
     Stop,
+}
+
+/// A direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Client to target.
+    Up,
+    /// Target to client.
+    Down,
 }
 
 /// A change of a link's shape; what is `None` stays as it is.
@@ -292,7 +305,9 @@ mod tests {
         let read = |line: &str| serde_json::from_str::<Command>(line).unwrap();
         assert_eq!(read(r#"{"cmd":"cut","link":0}"#), Command::Cut { link: 0 });
         let change = ShapeChange { loss_percent: Some(5.0), ..ShapeChange::default() };
-        assert_eq!(read(r#"{"cmd":"set","link":1,"loss_percent":5}"#), Command::Set { link: 1, change });
+        let set = |way| Command::Set { link: 1, way, change };
+        assert_eq!(read(r#"{"cmd":"set","link":1,"loss_percent":5}"#), set(None));
+        assert_eq!(read(r#"{"cmd":"set","link":1,"way":"up","loss_percent":5}"#), set(Some(Way::Up)));
         assert_eq!(read(r#"{"cmd":"stop"}"#), Command::Stop);
     }
 
