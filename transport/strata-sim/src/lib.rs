@@ -5,6 +5,7 @@
 //! same seed, the same run. Links are those of the emulator ([`strata_netem::lane`]).
 
 mod clock;
+mod fading;
 mod net;
 pub mod network;
 mod outcome;

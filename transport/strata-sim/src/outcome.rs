@@ -30,7 +30,7 @@ pub struct Outcome {
     pub overhead_percent: f64,
     /// Bytes on the wire of the way back, in percent of the payload's.
     pub back_percent: f64,
-    /// Payload delivered, in percent of what the recorded links could have carried; none without recordings.
+    /// Payload delivered, in percent of what the links could have carried; none where the source does not follow.
     pub used_percent: Option<f64>,
     /// Packets sent into links that were dark, per link.
     pub swallowed: Vec<u64>,
@@ -70,7 +70,7 @@ impl Outcome {
             p99_ms: share(0.99),
             overhead_percent: (sim.total(|link| link.wire_bytes) as f64 / payload - 1.0) * 100.0,
             back_percent: sim.total(|link| link.back_wire_bytes) as f64 / payload * 100.0,
-            used_percent: scenario.recorded_bps().map(|bps| delivered / bps * 100.0),
+            used_percent: scenario.capacity_bps().map(|bps| delivered / bps * 100.0),
             swallowed: links.clone().map(|link| sim.counted(link).swallowed).collect(),
             queue_drops: links.map(|link| sim.counted(link).queue_drops).collect(),
         }

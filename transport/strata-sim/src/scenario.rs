@@ -10,14 +10,14 @@ use std::time::Duration;
 use strata_netem::protocol::Shape;
 use strata_netem::{Trace, TraceError};
 
-use crate::{MS, Net, Outcome, Sim};
+use crate::{MS, Net, Outcome, Sim, fading};
 
 /// Bytes of a datagram: seven packets of a transport stream.
 pub const DATAGRAM: usize = 1316;
 /// A source that follows reads the target this often, as written this often: an encoder's pace.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// The least and the most that a source which follows sends, in bits per second.
-const FOLLOW_RANGE: (u64, u64) = (300_000, 20_000_000);
+pub const FOLLOW_RANGE: (u64, u64) = (300_000, 20_000_000);
 
 /// What happens to a link in the course of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,6 +116,26 @@ impl Scenario {
         ]
     }
 
+    /// A source that follows over two links whose rates fade: what takes the place of recordings where there are none.
+    #[must_use]
+    pub fn fading() -> Self {
+        let nets = vec![uplink(6000, 35.0, 5.0, 0.0), uplink(2000, 50.0, 8.0, 0.0)];
+        let mut fading = Self { follows: true, ..Self::steady("fading", 2_000_000, 100, nets) };
+        for (link, net) in fading.nets.iter_mut().enumerate() {
+            let rates = fading::rates(link as u64 + 1, net.up.rate_kbps, fading.duration);
+            fading.changes.extend(rates.into_iter().map(|(at, kbps)| (at, link, Change::Rate(kbps))));
+            net.up.queue_ms = 500.0;
+        }
+        fading.changes.sort_by_key(|&(at, link, _)| (at, link));
+        fading
+    }
+
+    /// The scenario of that name, if it needs no recording.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().into_iter().chain([Self::fading()]).find(|scenario| scenario.name == name)
+    }
+
     /// A source that follows over recorded links: file, seconds into it, delay, jitter, loss and queue of each.
     ///
     /// # Errors
@@ -165,12 +185,29 @@ impl Scenario {
         Outcome::of(&sim, self, start, MS * latency_ms)
     }
 
-    /// What the recorded links could have carried, in bits per second; none if the rates are not recorded.
+    /// What the links could have carried, in bits per second; none where the source does not follow.
     #[must_use]
-    pub fn recorded_bps(&self) -> Option<f64> {
-        let bits = |net: &Net| net.trace.as_ref().map(|trace| trace.bits(Duration::ZERO, self.duration));
-        let sum: Option<u64> = self.nets.iter().map(bits).sum();
-        sum.map(|bits| bits as f64 / self.duration.as_secs_f64())
+    pub fn capacity_bps(&self) -> Option<f64> {
+        let bits: f64 = (0..self.nets.len()).map(|link| self.link_bits(link)).sum();
+        self.follows.then(|| bits / self.duration.as_secs_f64())
+    }
+
+    fn link_bits(&self, link: usize) -> f64 {
+        let up = &self.nets[link];
+        if let Some(trace) = &up.trace {
+            return trace.bits(Duration::ZERO, self.duration) as f64;
+        }
+        let (mut bits, mut since, mut kbps) = (0.0, Duration::ZERO, up.up.rate_kbps);
+        for &(at, changed, change) in &self.changes {
+            if let Change::Rate(next) = change
+                && changed == link
+                && at < self.duration
+            {
+                bits += (at - since).as_secs_f64() * kbps as f64 * 1000.0;
+                (since, kbps) = (at, next);
+            }
+        }
+        bits + (self.duration - since).as_secs_f64() * kbps as f64 * 1000.0
     }
 }
 
@@ -181,5 +218,18 @@ impl Change {
             Self::Dark => net.dark = true,
             Self::Light => net.dark = false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_links_could_carry_counts_each_rate_for_its_time() {
+        let mut scenario = Scenario { follows: true, ..Scenario::named("S1").unwrap() };
+        assert!((scenario.capacity_bps().unwrap() - 20e6).abs() < 1.0);
+        scenario.changes = vec![(scenario.duration / 2, 0, Change::Rate(10_000))];
+        assert!((scenario.capacity_bps().unwrap() - 15e6).abs() < 1.0);
     }
 }

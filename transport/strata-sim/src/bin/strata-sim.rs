@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Parser;
 use strata_sim::scenario::Scenario;
 use strata_sim::{Outcome, Sim};
@@ -33,11 +34,14 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let mut scenarios = if arguments.recorded.is_empty() { Scenario::all() } else { vec![recorded(&arguments)?] };
-    if !arguments.scenarios.is_empty() {
-        scenarios.retain(|scenario| arguments.scenarios.iter().any(|name| name == scenario.name));
-        anyhow::ensure!(!scenarios.is_empty(), "no scenario is called {}", arguments.scenarios.join(" or "));
-    }
+    let scenarios = if !arguments.recorded.is_empty() {
+        vec![recorded(&arguments)?]
+    } else if arguments.scenarios.is_empty() {
+        Scenario::all()
+    } else {
+        let named = |name: &String| Scenario::named(name).with_context(|| format!("no scenario is called {name}"));
+        arguments.scenarios.iter().map(named).collect::<Result<_, _>>()?
+    };
     let mut log = arguments.log.as_ref().map(std::fs::File::create).transpose()?.map(std::io::BufWriter::new);
     let mut out = std::io::stdout().lock();
     for scenario in &scenarios {
