@@ -29,11 +29,11 @@ class StepFailed(Exception):
     """A step of starting the whole failed: which, why, and the end of the log in question."""
 
 
-def programs_folder() -> Path:
-    """Where the release build is."""
+def programs_folder(programs: tuple[str, ...] = PROGRAMS) -> Path:
+    """Where the release build is, with these programs."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     folder = Path(os.environ.get("STRATA_PROGRAMS") or ROOT / target / "release")
-    missing = [name for name in PROGRAMS if not (folder / name).is_file()]
+    missing = [name for name in programs if not (folder / name).is_file()]
     if missing:
         raise StepFailed(f"{', '.join(missing)} not in {folder}: run `cargo build --release --locked --workspace`")
     return folder
