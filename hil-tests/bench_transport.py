@@ -1,9 +1,11 @@
 """`./dev bench transport`: the scenarios of the bonded transport, ours beside its peers, held against the bars."""
 
 import argparse
-import json
+import contextlib
+import fcntl
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rig import processes
@@ -11,7 +13,7 @@ from rig.bench import plan, plot, table
 from rig.bench.cases import NAMES, OURS, PEERS
 from rig.bench.judge import RunFailed, doubts, verdicts, with_cpu_ratio
 from rig.bench.judges import Harness, OwnEmulator
-from rig.bench.store import Store, lean, version_of
+from rig.bench.store import Store, version_of, write_lean
 from rig.stack import ROOT, StepFailed, programs_folder
 
 PROGRAMS = ("strata-bond", "strata-bench")
@@ -70,6 +72,26 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+class Pace:
+    """How much longer runs take than planned, because some are repeated and ends do not start at once."""
+
+    def __init__(self) -> None:
+        self._planned_s = self._took_s = 0.0
+
+    @property
+    def factor(self) -> float:
+        """Times what was planned."""
+        return self._took_s / self._planned_s if self._planned_s else 1.0
+
+    @contextlib.contextmanager
+    def of(self, run: plan.Run) -> Iterator[None]:
+        """Look at the clock around a run."""
+        begin = time.monotonic()
+        yield
+        self._took_s += time.monotonic() - begin
+        self._planned_s += run.stream_s + plan.SETTLE_S
+
+
 class Bench:
     """One call of the command."""
 
@@ -83,14 +105,25 @@ class Bench:
         self.store = Store(given.out / "rows.jsonl", version_of(ROOT, given.programs), self.judge.name)
         self.rows: list[dict] = []
         self.failed: list[str] = []
+        self.pace = Pace()
 
     def run(self) -> int:
-        """All of it; the exit status."""
+        """All of it; the exit status. One at a time: two would disturb each other and share their rows."""
+        self.given.out.mkdir(parents=True, exist_ok=True)
+        with (self.given.out / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"✗ Another bench runs in {self.given.out}: wait for it, or end it with Ctrl-C")
+                return 2
+            return self._run_all()
+
+    def _run_all(self) -> int:
         say(f"Judged by the {self.judge.name}; {len(self.plan.runs)} runs, about {minutes(self.plan.left_s(0))}.")
         for sentence in self.plan.skipped:
             say(f"  left out: {sentence}")
         if not self.given.resume:
-            self.store.clear()
+            self.store.forget(self.plan.runs)
         try:
             for number in range(len(self.plan.runs)):
                 self._one(number)
@@ -101,12 +134,14 @@ class Bench:
 
     def _one(self, number: int) -> None:
         run = self.plan.runs[number]
-        place = f"[{number + 1}/{len(self.plan.runs)}, {minutes(self.plan.left_s(number))} left]"
+        left = minutes(self.plan.left_s(number) * self.pace.factor)
+        place = f"[{number + 1}/{len(self.plan.runs)}, {left} left]"
         row, kept = self.store.find(run) if self.given.resume else None, True
         try:
             if not row:
                 say(f"{place} {run.name} …")
-                row, kept = self.store.add(run, self._judge(run)), False
+                with self.pace.of(run):
+                    row, kept = self.store.add(run, self._judge(run)), False
         except RunFailed as error:
             self.failed.append(f"{run.name}: {error}")
             say(f"  ✗ failed: {error}")
@@ -153,8 +188,7 @@ class Bench:
             say("docs/bench/ stays as it is: there is no row of ours")
             return
         self._write(DOCS)
-        with (DOCS / "transport.jsonl").open("w") as out:
-            out.writelines(json.dumps(lean(row), ensure_ascii=False) + "\n" for row in self.rows)
+        write_lean(self.rows, DOCS / "transport.jsonl")
 
 
 def minutes(seconds: float) -> str:

@@ -130,6 +130,17 @@ def test_rows_of_another_commit_or_judge_are_not_kept(tmp_path: Path):
     assert Store(store.path, "abc", "own emulator").find(run) is None
 
 
+def test_a_new_run_drops_its_own_former_rows_only(tmp_path: Path):
+    first, second = (plan.Run(case("S1 500 ms"), OURS, seed) for seed in (1, 2))
+    store = Store(tmp_path / "rows.jsonl", "abc", "harness")
+    for run in (first, second):
+        store.add(run, {"peer": OURS})
+    store.forget([first])
+    assert store.find(first) is None and store.find(second)
+    Store(store.path, "def", "harness").forget([])
+    assert store.find(second) is None
+
+
 def test_tables_show_ours_beside_the_peers_and_name_what_is_missed():
     rows = [row("S2 500 ms", "rist-ro"), row("S2 500 ms"), row("S2 500 ms", seed=2, lost=3)]
     lines = [[cell.strip() for cell in line.split("|")] for line in table.results_table(rows).splitlines()[2:]]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,10 @@ class Harness:
 
     def run(self, run: Run) -> dict:
         """The row of a run."""
-        out = self.folder / "row.jsonl"
-        out.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="strata-bench-") as folder:
+            return self._run(run, Path(folder) / "row.jsonl")
+
+    def _run(self, run: Run, out: Path) -> dict:
         env = {"STRATA_BOND": str(self.programs / "strata-bond")}
         start = [str(self.folder / "netns-run.sh")]
         if not _may_isolate():

@@ -65,10 +65,16 @@ class Store:
         mine = {"name": run.name, "quick": run.quick}
         return next((row for row in self.rows() if mine.items() <= row["run"].items()), None)
 
-    def clear(self) -> None:
-        """Begin anew."""
+    def forget(self, runs: list[Run]) -> None:
+        """Drop the rows of these runs, and all of other versions; what else is there of this one stays."""
+        again = {(self.judge, run.name, run.quick) for run in runs}
+
+        def stays(about: dict) -> bool:
+            return about["version"] == self.version and (about["judge"], about["name"], about["quick"]) not in again
+
+        rows = [row for row in self._read() if stays(row["run"])]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("")
+        self.path.write_text("".join(map(_line, rows)))
 
     def add(self, run: Run, row: dict) -> dict:
         """Keep a row, with what it is the row of."""
@@ -85,5 +91,14 @@ class Store:
         row = {"run": about, **row}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as out:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(_line(row))
         return row
+
+
+def _line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def write_lean(rows: list[dict], path: Path) -> None:
+    """The lean copy."""
+    path.write_text("".join(_line(lean(row)) for row in rows))

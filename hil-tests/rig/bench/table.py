@@ -95,9 +95,10 @@ on {cores} cores ({processor}), judged by the {judge}. Seeds {seeds} of ours, on
 
 What the scenarios are: `transport/strata-sim/src/scenario.rs`; the bars: `hil-tests/rig/bench/cases.py`; how to
 run it: [tests](../runbooks/tests.md). Counts are of the whole stream, its first seconds too; delays are those after
-5 s. CPU is processor time per datagram, both ends together; the peers do not encrypt. Overhead is what crosses the
-links above the payload, IPv4 and UDP headers included. Where ours follows the links, a peer that names no bitrate
-sends a fixed one.
+5 s. Late is what came more than latency, slowest path and 100 ms after it was sent; it is not counted as lost. CPU
+is processor time per datagram, both ends together; the peers do not encrypt. Overhead is what crosses the links above
+the payload, IPv4 and UDP headers included. Where ours follows the links, a peer that names no bitrate sends a fixed
+one.
 {doubt}
 {results}
 
