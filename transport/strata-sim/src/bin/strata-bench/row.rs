@@ -85,11 +85,17 @@ struct Direction {
     out_wire_per_s: Vec<u64>,
 }
 
-/// The links' counters at the start of each second, and at the end.
-pub(crate) type Seconds = Vec<Vec<LinkStats>>;
+/// What was seen of the links.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// Their counters at the start of each second, and at the end.
+    pub(crate) seconds: Vec<Vec<LinkStats>>,
+    /// Packets handed to each while it was dark; those that were on their way when it went dark are not among them.
+    pub(crate) into_dark: Vec<u64>,
+}
 
 impl Row {
-    pub(crate) fn new(job: &Job, src: Sent, sink: Received, seconds: &Seconds, around: Circumstances) -> Self {
+    pub(crate) fn new(job: &Job, src: Sent, sink: Received, watched: &Watched, around: Circumstances) -> Self {
         let scenario = &job.scenario;
         let dur = scenario.duration.as_secs_f64();
         let delivered_bps = (sink.delivered * DATAGRAM as u64 * 8) as f64 / dur;
@@ -106,7 +112,7 @@ impl Row {
             cpu_tx: around.cpu_s[0].map(|seconds| rounded(seconds, 1000.0)),
             cpu_rx: around.cpu_s[1].map(|seconds| rounded(seconds, 1000.0)),
             used_pct: scenario.capacity_bps().map(|bps| rounded(100.0 * delivered_bps / bps, 10.0)),
-            wire: (!scenario.nets.is_empty()).then(|| Wire::new(seconds, src.sent * DATAGRAM as u64)),
+            wire: (!scenario.nets.is_empty()).then(|| Wire::new(watched, src.sent * DATAGRAM as u64)),
             kernel_drops: around.kernel_drops,
             src,
             sink,
@@ -115,14 +121,18 @@ impl Row {
 }
 
 impl Wire {
-    fn new(seconds: &Seconds, payload: u64) -> Self {
+    fn new(watched: &Watched, payload: u64) -> Self {
+        let seconds = &watched.seconds;
         let count = seconds.last().map_or(0, Vec::len);
         let way = |link: usize, pick: fn(&LinkStats) -> DirectionStats| {
             Direction::new(&seconds.iter().map(|second| pick(&second[link])).collect::<Vec<_>>())
         };
-        let links: Vec<Link> = (0..count)
-            .map(|link| Link { fwd: way(link, |stats| stats.up), rev: way(link, |stats| stats.down) })
-            .collect();
+        let link = |number: usize| {
+            let drop_blackout = watched.into_dark.get(number).copied().unwrap_or(0);
+            let fwd = Direction { drop_blackout, ..way(number, |stats| stats.up) };
+            Link { fwd, rev: way(number, |stats| stats.down) }
+        };
+        let links: Vec<Link> = (0..count).map(link).collect();
         let wire_fwd = links.iter().map(|link| link.fwd.in_wire).sum();
         let wire_rev = links.iter().map(|link| link.rev.in_wire).sum();
         let percent = |bytes: u64| bytes as f64 * 100.0 / payload.max(1) as f64;

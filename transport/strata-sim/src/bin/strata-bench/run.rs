@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::peer::{Ends, Peer, Places, free_port};
-use crate::row::{Circumstances, Row, Seconds};
+use crate::row::{Circumstances, Row, Watched};
 use crate::sink::{Expected, Sink};
 use crate::source::{Plan, Source};
 
@@ -58,13 +58,13 @@ async fn run(job: &Job) -> anyhow::Result<Row> {
     let (bps, duration) = (job.scenario.bps, job.scenario.duration);
     let follow = if job.scenario.follows { ends.statistics.clone() } else { None };
     let source = Source::start(Plan { to: input, bps, duration, clock, start: start.into_std(), follow })?;
-    let mut seconds = follow_timeline(job, emulator.as_ref(), start, &source, &mut ends).await?;
+    let mut watched = follow_timeline(job, emulator.as_ref(), start, &source, &mut ends).await?;
     let src = source.finish()?;
     load[1] = self::load();
     let dead = ends.dead();
     sleep(TAIL.max(Duration::from_millis(u64::from(job.latency_ms) + 1000))).await;
 
-    seconds.push(stats(emulator.as_ref()));
+    watched.end(stats(emulator.as_ref()));
     let cpu_after = [ends.sender.cpu_s(), ends.receiver.cpu_s()];
     let cpu_s = [0, 1].map(|end| cpu_after[end].zip(cpu_before[end]).map(|(after, before)| after - before));
     // What the peers' own sockets drop is the peers' loss.
@@ -75,7 +75,7 @@ async fn run(job: &Job) -> anyhow::Result<Row> {
     let slowest_ms = job.scenario.nets.iter().map(|net| net.up.delay_ms).fold(0.0, f64::max);
     let late_ms = f64::from(job.latency_ms) + slowest_ms + LATE_MARGIN_MS;
     let received = sink.finish()?.judge(Expected { count: src.planned, warm: src.warm, late_ms });
-    Ok(Row::new(job, src, received, &seconds, around))
+    Ok(Row::new(job, src, received, &watched, around))
 }
 
 /// The scenario's links; none: sender and receiver meet directly.
@@ -97,25 +97,23 @@ async fn follow_timeline(
     start: Instant,
     source: &Source,
     ends: &mut Ends,
-) -> anyhow::Result<Seconds> {
+) -> anyhow::Result<Watched> {
     let mut changes = job.scenario.changes.iter().peekable();
-    let (mut seconds, mut second) = (Vec::new(), Duration::ZERO);
+    let (mut watched, mut second) = (Watched::default(), Duration::ZERO);
     let give_up = start + job.scenario.duration + STALLED;
     loop {
         let next = changes.peek().map_or(second, |(at, ..)| second.min(*at));
         sleep_until(start + next).await;
         while let Some((_, link, change)) = changes.next_if(|(at, ..)| *at <= next) {
-            if let Some(emulator) = emulator
-                && let Reply::Error { message } = emulator.apply(&command(*link, *change))
-            {
-                bail!("the emulator refused a change: {message}");
+            if let Some(emulator) = emulator {
+                watched.apply(emulator, *link, *change)?;
             }
         }
         if second <= next {
             second += Duration::from_secs(1);
-            seconds.push(stats(emulator));
+            watched.seconds.push(stats(emulator));
             if source.ended() {
-                return Ok(seconds);
+                return Ok(watched);
             }
             // Without either end the rest would say nothing more.
             if let Some(dead) = ends.dead().first() {
@@ -125,6 +123,30 @@ async fn follow_timeline(
                 bail!("the source is {} s behind: this machine is too busy", STALLED.as_secs());
             }
         }
+    }
+}
+
+impl Watched {
+    fn apply(&mut self, emulator: &Emulator, link: usize, change: Change) -> anyhow::Result<()> {
+        let handed = stats(Some(emulator)).get(link).map_or(0, |stats| stats.up.in_packets);
+        self.into_dark.resize(self.into_dark.len().max(link + 1), 0);
+        let into_dark = &mut self.into_dark[link];
+        // While it is dark this holds what was handed over before, less what an earlier darkness swallowed.
+        if matches!(change, Change::Dark | Change::Light) {
+            *into_dark = handed - *into_dark;
+        }
+        match emulator.apply(&command(link, change)) {
+            Reply::Error { message } => bail!("the emulator refused a change: {message}"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last counters; a link that is still dark has its sum now.
+    fn end(&mut self, last: Vec<LinkStats>) {
+        for (into_dark, link) in self.into_dark.iter_mut().zip(&last).filter(|(_, link)| link.cut) {
+            *into_dark = link.up.in_packets - *into_dark;
+        }
+        self.seconds.push(last);
     }
 }
 
@@ -162,4 +184,41 @@ fn kernel_drops(own: &[SocketAddr]) -> u64 {
         own.iter().any(|own| own.port() == port).then(|| fields.last()?.parse::<u64>().ok()).flatten()
     };
     text.lines().skip(1).filter_map(drops).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use strata_netem::protocol::Shape;
+    use strata_sim::Net;
+
+    use super::*;
+
+    /// Hands packets to a link and waits until it has taken them.
+    async fn hand(emulator: &Emulator, socket: &tokio::net::UdpSocket, packets: u64) {
+        let before = stats(Some(emulator))[0].up.in_packets;
+        for _ in 0..packets {
+            socket.send_to(b"packet", emulator.addresses()[0]).await.unwrap();
+        }
+        while stats(Some(emulator))[0].up.in_packets < before + packets {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn only_packets_handed_to_a_dark_link_count_as_sent_into_it() {
+        let nets = vec![Net::shaped(Shape::default(), Shape::default())];
+        let scenario = Scenario { nets, ..Scenario::named("S1").unwrap() };
+        let job = Job { peer: Peer::Strata, scenario, latency_ms: 500, seed: 1 };
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let emulator = start_links(&job, socket.local_addr().unwrap()).await.unwrap().unwrap();
+        let mut watched = Watched::default();
+        hand(&emulator, &socket, 3).await;
+        for (change, packets) in [(Change::Dark, 2), (Change::Light, 4), (Change::Dark, 5)] {
+            watched.apply(&emulator, 0, change).unwrap();
+            hand(&emulator, &socket, packets).await;
+        }
+        watched.end(stats(Some(&emulator)));
+        assert_eq!(watched.into_dark, [7]);
+        assert_eq!(watched.seconds[0][0].up.in_packets, 14);
+    }
 }
