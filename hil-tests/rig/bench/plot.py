@@ -37,9 +37,9 @@ class Look:
 
 
 LOOKS = {
-    OURS: Look("#2b7de0", "o", 40, -0.1),
-    "rist-ro": Look("#e0802b", "s", 22, 0.14),
-    "srt": Look("#8c8c8c", "^", 26, 0.22),
+    OURS: Look("#2b7de0", "o", 36, -0.14),
+    "rist-ro": Look("#e0802b", "s", 20, 0.18),
+    "srt": Look("#8c8c8c", "^", 24, 0.32),
 }
 LEAST_PCT = 0.002
 """Less than one datagram of a run: where "none" is drawn on a logarithmic axis."""
@@ -83,7 +83,7 @@ def _dots(axes: Axes, rows: list[dict], measure: str, floor: float | None = None
             axes.scatter(values, at, s=look.size, c=look.colour, marker=look.shape, linewidths=0, zorder=3)
         for bar in (bar for bar in case.bars if bar.measure in BARS_OF[measure]):
             axes.plot([shown(bar.limit)] * 2, [line - 0.42, line + 0.42], color=INK, linewidth=1.2, zorder=2)
-    axes.set_yticks(range(len(cases)), [case.name for case in cases])
+    axes.set_yticks(range(len(cases)), [case.name.replace(" Mbit/s", "M") for case in cases])
     axes.set_ylim(len(cases) - 0.4, -0.6)
     axes.grid(axis="both", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -122,7 +122,7 @@ def figure(rows: list[dict]) -> Figure:
     """The picture, one panel for each measure that somebody has."""
     panels = [(len(_cases(rows, measure)), draw) for measure, draw in PANELS if _cases(rows, measure)]
     lines = [lines for lines, _ in panels]
-    picture = Figure(figsize=(5, 0.24 * sum(lines) + 0.62 * len(panels) + 0.3), layout="constrained")
+    picture = Figure(figsize=(5, 0.27 * sum(lines) + 0.62 * len(panels) + 0.3), layout="constrained")
     every_axes = picture.subplots(len(panels), 1, height_ratios=[count + 0.2 for count in lines], squeeze=False)[:, 0]
     for axes, (_, draw) in zip(every_axes, panels, strict=True):
         axes.patch.set_visible(False)
