@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -23,6 +25,8 @@ use crate::trace::Trace;
 const MAX_CLIENTS: usize = 64;
 /// A client that is silent for so long is forgotten.
 const CLIENT_IDLE: Duration = Duration::from_secs(120);
+/// What a socket holds while this process does not run: some seconds of a fast link; the system may grant less.
+const BUFFER: usize = 8 << 20;
 /// The largest UDP datagram.
 const LARGEST: usize = 65_535;
 /// Packets that one direction holds: 300 ms at 1 Gbit/s. The queue's own limit comes first on slow links.
@@ -130,6 +134,7 @@ impl Link {
     /// Binds the link's listening socket.
     pub(crate) async fn bind(spec: &LinkSpec, trace: Option<Arc<Trace>>, seed: u64) -> io::Result<Self> {
         let socket = UdpSocket::bind(spec.listen).await?;
+        make_room(&socket)?;
         let started = Instant::now();
         Ok(Self {
             listen: socket.local_addr()?,
@@ -228,6 +233,7 @@ impl Link {
         let any: IpAddr =
             if self.target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = Arc::new(UdpSocket::bind((any, 0)).await?);
+        make_room(&socket)?;
         socket.connect(self.target).await?;
         let (link, answers) = (Arc::clone(self), Arc::clone(&socket));
         let reader = readers.spawn(async move {
@@ -315,6 +321,12 @@ impl Link {
             return Next::Packet(packet, exit);
         }
     }
+}
+
+/// Packets that wait for this process to run must not be lost: losses are the link's business.
+fn make_room(socket: &UdpSocket) -> io::Result<()> {
+    // Only root gets more than the system's limit.
+    setsockopt(socket, RcvBufForce, &BUFFER).or_else(|_| SockRef::from(socket).set_recv_buffer_size(BUFFER))
 }
 
 enum Next {
