@@ -110,7 +110,7 @@ impl Emulator {
         let links = MODEMS
             .iter()
             .zip(listens)
-            .map(|(modem, listen)| LinkSpec { listen: *listen, target, shape: modem.shape })
+            .map(|(modem, listen)| LinkSpec { listen: *listen, target, shape: modem.shape, down: None, trace: None })
             .collect();
         let config = Config {
             seed: SEED,

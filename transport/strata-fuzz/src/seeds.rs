@@ -178,7 +178,7 @@ fn lines() -> Vec<Seed> {
     let shape = Shape { rate_kbps: 3000, delay_ms: 20.0, ..Shape::default() };
     let config = Config {
         seed: 1,
-        links: vec![LinkSpec { listen, target, shape }],
+        links: vec![LinkSpec { listen, target, shape, down: None, trace: None }],
         control: Some("control.sock".into()),
         exit_idle_s: Some(30),
     };
@@ -190,7 +190,7 @@ fn lines() -> Vec<Seed> {
         ("identity", "signed", [[7; 32].as_slice(), &[9; 64], b"message"].concat()),
         ("emulator", "config", line(&config)),
         ("emulator", "cut", line(&Command::Cut { link: 1 })),
-        ("emulator", "set", line(&Command::Set { link: 0, change })),
+        ("emulator", "set", line(&Command::Set { link: 0, way: None, change })),
         ("emulator", "stats", line(&Command::Stats)),
         ("emulator", "ready", line(&Ready { links: vec![listen] })),
         ("emulator", "error", line(&Reply::Error { message: "there is no link 3".into() })),

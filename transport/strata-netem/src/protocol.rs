@@ -83,18 +83,7 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self {
-            rate_kbps: 0,
-            delay_ms: 0.0,
-            jitter_ms: 0.0,
-            loss_percent: 0.0,
-            burst_percent: 0.0,
-            burst_packets: 8.0,
-            queue_ms: 300.0,
-            reorder_percent: 0.0,
-            reorder_ms: 10.0,
-            duplicate_percent: 0.0,
-        }
+        Self::CLEAN
     }
 }
 
@@ -238,6 +227,20 @@ pub struct LinkInfo {
 }
 
 impl Shape {
+    /// No limit, no delay, no loss.
+    pub const CLEAN: Self = Self {
+        rate_kbps: 0,
+        delay_ms: 0.0,
+        jitter_ms: 0.0,
+        loss_percent: 0.0,
+        burst_percent: 0.0,
+        burst_packets: 8.0,
+        queue_ms: 300.0,
+        reorder_percent: 0.0,
+        reorder_ms: 10.0,
+        duplicate_percent: 0.0,
+    };
+
     /// Whether the values are possible.
     pub(crate) fn check(&self) -> Result<(), String> {
         let times = [

@@ -29,7 +29,7 @@ pub struct SimulatedModem {
 
 /// Thousands of bits per second, milliseconds, milliseconds, percent.
 const fn shape(rate_kbps: u64, delay_ms: f64, jitter_ms: f64, loss_percent: f64) -> Shape {
-    Shape { rate_kbps, delay_ms, jitter_ms, loss_percent, queue_ms: 300.0 }
+    Shape { rate_kbps, delay_ms, jitter_ms, loss_percent, ..Shape::CLEAN }
 }
 
 /// The three modems. The nearest one loses packets and none carries a stream at its ceiling alone, so that a

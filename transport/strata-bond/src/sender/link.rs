@@ -268,11 +268,6 @@ impl TxLink {
         self.rate.capacity() * 8
     }
 
-    /// Whether its window was the limit within the last `span`.
-    pub(super) fn limited_within(&self, now: Time, span: Duration) -> bool {
-        self.limited.is_some_and(|limited| now.since(limited) <= span)
-    }
-
     /// Takes a report; returns what it answers.
     pub(super) fn on_report(&mut self, now: Time, report: &Report, own: &LinkReport) -> Resolved {
         let highest = expand_sequence(own.highest, self.next_sequence - 1);
