@@ -14,6 +14,8 @@ use crate::{MS, Net, Outcome, Sim, fading};
 
 /// Bytes of a datagram: seven packets of a transport stream.
 pub const DATAGRAM: usize = 1316;
+/// The time between connecting and the stream's begin.
+const BEFORE: Duration = Duration::from_secs(4);
 /// A source that follows reads the target this often, as written this often: an encoder's pace.
 pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// The least and the most that a source which follows sends, in bits per second.
@@ -161,6 +163,8 @@ impl Scenario {
     #[must_use]
     pub fn run_watched(&self, seed: u64, latency_ms: u32, mut watch: impl FnMut(&Sim)) -> Outcome {
         let mut sim = Sim::new(seed, latency_ms, &self.nets);
+        // Links stand for a while before the stream begins, as they do in the field.
+        sim.run_for(BEFORE);
         let start = sim.now;
         let mut changes = self.changes.iter().peekable();
         let (mut bps, mut target, mut due, mut read) = (self.bps, 0, start, start);
