@@ -153,7 +153,7 @@ impl Scenario {
         Ok(Self { follows: true, ..Self::steady(name, 2_000_000, seconds, nets) })
     }
 
-    /// Runs it: connects, sends after a second, and tells what came out.
+    /// Runs it: connects, sends after four seconds, and tells what came out.
     #[must_use]
     pub fn run(&self, seed: u64, latency_ms: u32) -> Outcome {
         self.run_watched(seed, latency_ms, |_| ())

@@ -36,7 +36,7 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(15);
 /// A link that delivered something within this time is not suspect, however slow it is.
 const SILENCE: Duration = Duration::from_millis(50);
 /// A link suspect for so long keeps what it has, but all of that is sent again elsewhere.
-const HOPELESS: Duration = Duration::from_millis(80);
+const HOPELESS: Duration = Duration::from_millis(40);
 /// A queue of this length while the window is the limit: the link is really full.
 const FULL_QUEUE: Duration = Duration::from_millis(15);
 /// The oldest packet on its way is so much older than the path is long: a queue, no jitter.

@@ -13,7 +13,7 @@ use crate::time::micros;
 /// A packet, in bytes, for windows.
 pub(super) const PACKET: u64 = 1400;
 /// Before anything is known: more than QUIC's ten, little enough not to fill the queue of a slow link.
-const INITIAL: u64 = 12 * PACKET;
+const INITIAL: u64 = 20 * PACKET;
 /// The most with which a link begins that was there before.
 const RESTART_MOST: u64 = 40 * PACKET;
 /// Fewer make it impossible to see a gap.
