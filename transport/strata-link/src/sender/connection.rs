@@ -20,10 +20,15 @@ const ATTEMPTS: [(Duration, u16); 4] = [
     (Duration::from_secs(4), quic::SMALL_MTU),
 ];
 
+/// The attempt whose packets are small, and as quick as the first.
+pub(super) const SMALL: usize = 1;
+
 /// A link that stands.
 pub(super) struct Connected {
     pub(super) endpoint: Endpoint,
     pub(super) connection: quinn::Connection,
+    /// A quick attempt with the packets that worked.
+    pub(super) worked: usize,
 }
 
 /// Why an attempt failed.
@@ -59,7 +64,7 @@ pub(super) async fn connect(shared: &Shared, link: &LinkConfig, attempt: usize) 
         Ok(connection)
     };
     match timeout(patience, handshake).await {
-        Ok(Ok(connection)) => Ok(Connected { endpoint, connection }),
+        Ok(Ok(connection)) => Ok(Connected { endpoint, connection, worked: attempt % 2 }),
         Ok(Err(error)) => Err(explain(&error, shared, link)),
         Err(_) => Err(explain(&ConnectionError::TimedOut, shared, link)),
     }

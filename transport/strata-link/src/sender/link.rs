@@ -9,7 +9,7 @@ use strata_bond::LinkState;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::connection::{Connected, Failure, connect};
+use super::connection::{Connected, Failure, SMALL, connect};
 use super::explain::explain;
 use super::{Shared, close_endpoint};
 use crate::socket::{InterfaceState, interface_state};
@@ -24,6 +24,10 @@ const SETTLED_PAUSE: Duration = Duration::from_secs(3);
 const CARE_INTERVAL: Duration = Duration::from_secs(1);
 /// A link dead for so long is connected anew beside the old connection; whichever lives first is used.
 const DEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many looks in a row, of so many lost packets each, tell that no large packet arrives.
+const LOST_LOOKS: u32 = 3;
+const LOST_PACKETS: u64 = 8;
 
 /// Why a standing link ended.
 enum Ended {
@@ -43,8 +47,8 @@ pub(super) async fn run(shared: Arc<Shared>, link: LinkConfig, mut stopped: watc
         };
         let failure = match outcome {
             Ok(connected) => match stand(&shared, &link, connected, &mut stopped).await {
-                Some(failure) => {
-                    (attempt, pause) = (0, FIRST_PAUSE);
+                Some((failure, worked)) => {
+                    (attempt, pause) = (worked, FIRST_PAUSE);
                     failure
                 }
                 None => return,
@@ -71,16 +75,17 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|&stop| stop).await);
 }
 
-/// Uses a connection, and those that replace it, until the link is lost; none: until told to stop.
+/// Uses a connection, and those that replace it, until the link is lost; says why, and with which attempt to begin
+/// again. None: until told to stop.
 async fn stand(
     shared: &Arc<Shared>,
     link: &LinkConfig,
     mut connected: Connected,
     stopped: &mut watch::Receiver<bool>,
-) -> Option<Failure> {
+) -> Option<(Failure, usize)> {
     loop {
         tracing::info!("link {} ({}) is connected to {}", link.id, link.name, link.remote);
-        let ended = serve(shared, link, &connected.connection, stopped).await;
+        let ended = serve(shared, link, &connected, stopped).await;
         // A link of the same id may have been started meanwhile: then the place is its.
         let ours = withdraw(shared, link.id, &connected.connection);
         let why = match &ended {
@@ -96,7 +101,7 @@ async fn stand(
                 close_endpoint(connected.endpoint, quic::CLOSED).await;
                 return None;
             }
-            Ended::Lost(failure) => return Some(failure),
+            Ended::Lost(failure) => return Some((failure, connected.worked)),
             Ended::Renewed(fresh) => {
                 connected.endpoint.close(quic::RENEWED, b"");
                 connected = fresh;
@@ -119,14 +124,15 @@ fn withdraw(shared: &Shared, id: u8, connection: &quinn::Connection) -> bool {
 async fn serve(
     shared: &Arc<Shared>,
     link: &LinkConfig,
-    connection: &quinn::Connection,
+    connected: &Connected,
     stopped: &mut watch::Receiver<bool>,
 ) -> Ended {
+    let connection = &connected.connection;
     shared.connections().insert(link.id, connection.clone());
     let max_datagram = connection.max_datagram_size().unwrap_or(0);
     shared.engine().link_up(shared.clock.now(), link.id, connection.rtt(), max_datagram);
     shared.wake.notify_one();
-    let mut care = Care::new(shared, link);
+    let mut care = Care::new(shared, link, connected);
     let mut ticks = interval(CARE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -150,24 +156,27 @@ async fn serve(
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Connected, Failure>> + Send>>;
 
-/// Connects a link anew while its old connection is dead or its interface has changed.
+/// Connects a link anew while its old connection is dead or loses all large packets, or its interface has changed.
 struct Care {
     shared: Arc<Shared>,
     link: LinkConfig,
     interface: Option<InterfaceState>,
     dead_since: Option<Instant>,
+    large: Option<Large>,
     attempts: usize,
     attempt: Option<Attempt>,
 }
 
 impl Care {
-    fn new(shared: &Arc<Shared>, link: &LinkConfig) -> Self {
+    fn new(shared: &Arc<Shared>, link: &LinkConfig, connected: &Connected) -> Self {
         Self {
             shared: Arc::clone(shared),
             link: link.clone(),
             interface: link.interface.as_deref().map(interface_state),
             dead_since: None,
-            attempts: 0,
+            // A connection of small packets follows its path by itself.
+            large: (connected.worked != SMALL).then(|| Large::new(&connected.connection)),
+            attempts: connected.worked,
             attempt: None,
         }
     }
@@ -175,16 +184,21 @@ impl Care {
     /// Starts or ends attempts.
     fn look(&mut self) {
         let dead = self.shared.engine().link_state(self.link.id) == Some(LinkState::Dead);
+        let small = self.large.as_mut().is_some_and(Large::all_lost);
         if !dead {
-            (self.dead_since, self.attempt) = (None, None);
+            self.dead_since = None;
+        }
+        if !dead && !small {
+            self.attempt = None;
             return;
         }
         let since = *self.dead_since.get_or_insert_with(Instant::now);
         let moved = self.link.interface.as_deref().map(interface_state) != self.interface;
-        if self.attempt.is_none() && (moved || since.elapsed() >= DEAD_PATIENCE) {
-            let (shared, link, attempts) = (Arc::clone(&self.shared), self.link.clone(), self.attempts);
+        if self.attempt.is_none() && (small || moved || since.elapsed() >= DEAD_PATIENCE) {
+            let (shared, link) = (Arc::clone(&self.shared), self.link.clone());
+            let attempt = if small { SMALL } else { self.attempts };
             self.attempts += 1;
-            self.attempt = Some(Box::pin(async move { connect(&shared, &link, attempts).await }));
+            self.attempt = Some(Box::pin(async move { connect(&shared, &link, attempt).await }));
         }
     }
 
@@ -200,5 +214,31 @@ impl Care {
                 Err(failure) => tracing::debug!("link {}: {}", self.link.id, failure.why),
             }
         }
+    }
+}
+
+/// Watches whether a connection that may count on large packets loses them all while small ones arrive, as when the
+/// path's largest packet became smaller: QUIC goes no lower than it was told.
+struct Large {
+    connection: quinn::Connection,
+    /// Bytes sent, packets and bytes lost, at the last look.
+    counted: [u64; 3],
+    /// Looks in a row that saw only loss.
+    looks: u32,
+}
+
+impl Large {
+    fn new(connection: &quinn::Connection) -> Self {
+        Self { connection: connection.clone(), counted: [0; 3], looks: 0 }
+    }
+
+    fn all_lost(&mut self) -> bool {
+        let stats = self.connection.stats();
+        let counted = [stats.udp_tx.bytes, stats.path.lost_packets, stats.path.lost_bytes];
+        let [sent, packets, lost] = std::array::from_fn(|at| counted[at] - self.counted[at]);
+        self.counted = counted;
+        let all = packets >= LOST_PACKETS && lost > packets * u64::from(quic::SMALL_MTU) && lost * 10 > sent * 9;
+        self.looks = if all { self.looks + 1 } else { 0 };
+        self.looks >= LOST_LOOKS
     }
 }
