@@ -4,18 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bench, Sink, Source, fails, free_port, links, shape};
+use common::{Bench, Sink, Source, fails, free_port, links, shape, soak};
 use strata_link::LinkState;
 use strata_netem::protocol::{Command, Reply};
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
-
-/// How long the soak streams; the contract is 60 s.
-fn soak() -> Duration {
-    let seconds =
-        std::env::var("STRATA_SOAK_S").ok().map_or(15, |text| text.parse().expect("STRATA_SOAK_S is a number"));
-    Duration::from_secs(seconds)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_datagram_once_in_order_unchanged_over_three_links() {

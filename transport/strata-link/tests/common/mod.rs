@@ -24,6 +24,13 @@ use tokio::time::{Instant, sleep, timeout};
 /// Long enough for a machine that does eight other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the soaks stream; the contract is 60 s for every change, 30 minutes now and then.
+pub(crate) fn soak() -> Duration {
+    let seconds =
+        std::env::var("STRATA_SOAK_S").ok().map_or(15, |text| text.parse().expect("STRATA_SOAK_S is a number"));
+    Duration::from_secs(seconds)
+}
+
 pub(crate) fn shape(rate_kbps: u64, delay_ms: f64, loss_percent: f64) -> Shape {
     Shape { rate_kbps, delay_ms, loss_percent, ..Shape::default() }
 }
@@ -62,6 +69,13 @@ impl Process {
             }
         });
         Self { child, log }
+    }
+
+    /// The memory it occupies now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -176,7 +190,7 @@ fn last_line<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 /// Sends numbered datagrams of changing sizes at a bitrate, as long as it lives.
 pub(crate) struct Source {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<u64>,
+    task: JoinHandle<Vec<Instant>>,
 }
 
 /// What datagram `number` holds.
@@ -193,30 +207,35 @@ impl Source {
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let (start, mut bits, mut number) = (Instant::now(), 0u64, 0u64);
+            let (start, mut bits, mut sent) = (Instant::now(), 0u64, Vec::new());
             while !stopped.load(Ordering::SeqCst) {
-                let payload = payload(number);
+                let payload = payload(sent.len() as u64);
+                sent.push(Instant::now());
                 socket.send_to(&payload, to).await.unwrap();
-                number += 1;
                 bits += payload.len() as u64 * 8;
                 tokio::time::sleep_until(start + Duration::from_micros(bits * 1_000_000 / bps)).await;
             }
-            number
+            sent
         });
         Self { stop, task }
     }
 
     /// Stops and says how many datagrams were sent.
     pub(crate) async fn stop(self) -> u64 {
+        self.stop_and_tell_when().await.len() as u64
+    }
+
+    /// Stops and says when each datagram was sent.
+    pub(crate) async fn stop_and_tell_when(self) -> Vec<Instant> {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap()
     }
 }
 
-/// Takes datagrams and keeps their numbers; a payload that was changed is a failure.
+/// Takes datagrams and keeps their numbers and when they came; a payload that was changed is a failure.
 pub(crate) struct Sink {
     pub(crate) address: SocketAddr,
-    numbers: Arc<std::sync::Mutex<Vec<u64>>>,
+    taken: Arc<std::sync::Mutex<Vec<(u64, Instant)>>>,
 }
 
 impl Sink {
@@ -227,26 +246,31 @@ impl Sink {
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         let socket = UdpSocket::from_std(socket.into()).unwrap();
         let address = socket.local_addr().unwrap();
-        let numbers = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let copy = Arc::clone(&numbers);
+        let taken = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let copy = Arc::clone(&taken);
         tokio::spawn(async move {
             let mut buffer = [0; 2048];
             loop {
                 let bytes = socket.recv(&mut buffer).await.unwrap();
                 let number = u64::from_be_bytes(buffer[..8].try_into().unwrap());
                 assert_eq!(buffer[..bytes], payload(number), "datagram {number} was changed");
-                copy.lock().unwrap().push(number);
+                copy.lock().unwrap().push((number, Instant::now()));
             }
         });
-        Self { address, numbers }
+        Self { address, taken }
     }
 
     pub(crate) fn numbers(&self) -> Vec<u64> {
-        self.numbers.lock().unwrap().clone()
+        self.taken.lock().unwrap().iter().map(|&(number, _)| number).collect()
+    }
+
+    /// The numbers and when each came.
+    pub(crate) fn taken(&self) -> Vec<(u64, Instant)> {
+        self.taken.lock().unwrap().clone()
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.numbers.lock().unwrap().len()
+        self.taken.lock().unwrap().len()
     }
 
     /// Waits until at least `count` datagrams have come.
