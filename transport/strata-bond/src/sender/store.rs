@@ -180,13 +180,11 @@ impl Store {
 
     /// A link packet is lost, or is taken for lost; the datagram is sent again if nothing else will bring it.
     pub(super) fn lost(&mut self, sequence: u64, pieces: u8) {
-        if sequence < self.complete_below {
-            return;
-        }
+        let needed = sequence >= self.complete_below;
         let Some(datagram) = self.index(sequence).and_then(|at| self.datagrams.get_mut(at)) else { return };
         datagram.copies = datagram.copies.saturating_sub(1);
         // Another copy of the same half may be on its way, but nothing says which: repeat halves at once.
-        if datagram.got != WHOLE && (datagram.copies == 0 || pieces != WHOLE) {
+        if needed && datagram.got != WHOLE && (datagram.copies == 0 || pieces != WHOLE) {
             self.repairs.insert(sequence);
         }
     }
@@ -335,5 +333,15 @@ mod tests {
         store.expire(at(101), Duration::from_millis(100), Duration::from_millis(100));
         store.receiver_restarted();
         assert_eq!(next(&store), Some((1, true)));
+    }
+
+    #[test]
+    fn a_copy_lost_after_the_receiver_had_it_another_way_goes_to_a_new_receiver() {
+        let mut store = store_of(1);
+        store.sent(0, 1);
+        store.complete_below(1);
+        store.lost(0, WHOLE);
+        store.receiver_restarted();
+        assert_eq!(next(&store), Some((0, true)));
     }
 }
