@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use strata_bond::Time;
 use strata_sim::{MS, Net, Sim};
 
@@ -18,8 +19,34 @@ fn any_net() -> impl Strategy<Value = Net> {
     )
 }
 
+/// A stream that begins well below what the links carry and rises to 60 % of it comes out whole.
+fn delivers_all(nets: &[Net], seed: u64, bytes: usize) {
+    let capacity: u64 = nets.iter().map(|net| net.up.rate_kbps * 1000).sum();
+    let mut sim = Sim::new(seed, 1000, nets);
+    // A link's window needs a few round trips to open.
+    for share in [2, 4, 6] {
+        sim.stream((capacity * share / 10).min(12_000_000), bytes, Duration::from_secs(2));
+    }
+    sim.finish();
+    sim.assert_all_delivered();
+}
+
+#[test]
+fn a_short_link_with_much_jitter_keeps_its_window() {
+    let net = Net::new(11_600, 7, 0.013_301_9).jitter(14);
+    for seed in [673_890, 1, 2, 3] {
+        delivers_all(std::slice::from_ref(&net), seed, 820);
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    // The same networks each time: others are looked at by `networks.rs`, which says by which seed it failed.
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(48),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_network_that_carries_the_stream_delivers_it(
@@ -27,14 +54,7 @@ proptest! {
         seed: u64,
         bytes in 300usize..1400,
     ) {
-        let capacity: u64 = nets.iter().map(|net| net.up.rate_kbps * 1000).sum();
-        let mut sim = Sim::new(seed % 1_000_000, 1000, &nets);
-        // A link's window needs a few round trips to open.
-        for share in [2, 4, 6] {
-            sim.stream((capacity * share / 10).min(12_000_000), bytes, Duration::from_secs(2));
-        }
-        sim.finish();
-        sim.assert_all_delivered();
+        delivers_all(&nets, seed % 1_000_000, bytes);
     }
 
     #[test]
