@@ -11,6 +11,7 @@ use strata_control::{
     Refusal, RelayMessage, Sensitive, SessionToken,
 };
 use strata_identity::KeyPair;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant, MissedTickBehavior};
@@ -32,6 +33,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(35);
 /// A frame that the network does not take for so long: the relay is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// After a refusal the relay has so long to read why.
+const READ_AWAY_LIMIT: Duration = Duration::from_secs(1);
 /// Between two attempts that will most likely be refused again.
 const SLOW_RETRY: Duration = Duration::from_secs(60);
 /// How often a device that waits, or is connected, looks whether `strata-agent enrol` left something new.
@@ -479,5 +482,15 @@ async fn refuse_oversized(socket: &mut Socket, bytes: usize) -> Handled {
     if let Err(error) = send_frame(socket, Frame::Close(Some(close))).await {
         tracing::debug!("the connection was closed: {error:#}");
     }
+    read_away(socket).await;
     Handled::Lost(anyhow::anyhow!("the relay sent {error}"))
+}
+
+/// Bytes that nobody reads would turn the close into a reset, which eats what was just said.
+async fn read_away(socket: &mut Socket) {
+    let mut scrap = [0; 4096];
+    let to_the_end = async { while socket.get_mut().read(&mut scrap).await.is_ok_and(|bytes| bytes > 0) {} };
+    if time::timeout(READ_AWAY_LIMIT, to_the_end).await.is_err() {
+        tracing::debug!("the relay did not close its end");
+    }
 }
