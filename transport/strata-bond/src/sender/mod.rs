@@ -281,8 +281,8 @@ impl Sender {
         let Some(sequence) = entry.sequence else { return };
         if arrived {
             let bytes = self.store.acknowledged(sequence, entry.pieces, !entry.given_up);
-            // Past its time it is not known whether it came twice; when nothing is in time, it did not.
             self.spare.earn(entry.bytes);
+            // Past its time it is not known whether it came twice; when nothing is in time, it did not.
             self.arrived.add(now, bytes.unwrap_or_else(|| (entry.bytes as usize).saturating_sub(DATA_HEADER)));
         } else if !entry.given_up {
             self.store.lost(sequence, entry.pieces);

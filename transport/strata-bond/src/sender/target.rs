@@ -57,7 +57,7 @@ pub(super) struct Situation {
 }
 
 /// The target.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct Target {
     bps: u64,
     links: u64,
@@ -131,7 +131,9 @@ impl Target {
         if self.known == 0 {
             return RISE_START;
         }
-        let away = self.bps.abs_diff(self.known) * if self.bps > self.known { 100 } else { 200 } / self.known;
+        // Below what is known there is more to win and less to lose.
+        let gain = if self.bps > self.known { 1 } else { 2 };
+        let away = gain * self.bps.abs_diff(self.known) * 100 / self.known;
         let calm = millis(now.since(self.calm_since)) * RISE_CALM / 1000;
         (RISE_NEAR + away + calm).min(RISE_FAR)
     }

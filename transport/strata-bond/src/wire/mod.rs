@@ -34,7 +34,7 @@ const FLAG_REPEAT: u8 = 0x04;
 /// Numbers of microseconds and of packets stay below: 142 years, and sums of several never overflow.
 const LIMIT: u64 = 1 << 52;
 /// A latency that no end can be configured to is a mistake or an attempt to make the other end keep everything.
-const MAX_LATENCY_US: u64 = 30_000_000;
+const MAX_LATENCY_US: u64 = crate::MAX_LATENCY.as_secs() * 1_000_000;
 
 /// How many bits of a sequence number are on the wire.
 const SEQUENCE_BITS: u32 = 24;

@@ -26,7 +26,7 @@ const STEP: Duration = Duration::from_millis(10);
 const SERVED: f64 = 0.7;
 /// Of the stream's bytes.
 const ASKED: f64 = 1.25;
-/// What a link may carry in its first round trip, in bytes: forty packets, as the engine documents it …
+/// What a link may carry in its first round trip, in bytes: forty packets, twice what the engine begins with …
 const FIRST_WINDOW: f64 = 56_000.0;
 /// … and after it came back, ten, as RFC 6928 has it.
 const WINDOW_AGAIN: f64 = 14_000.0;
@@ -105,9 +105,9 @@ impl Path {
         ms(before.round_trip_ms.max(self.round_trip_ms) + 150.0 + if slower { self.queue_ms } else { 0.0 })
     }
 
-    /// From when it is good again until that is known: it is asked five times a second, and answers twice.
+    /// From when it is good again until that is known: it is asked at least twice a second, and answers twice.
     fn recovery(&self) -> Duration {
-        ms(250.0 + 2.0 * self.round_trip_ms)
+        ms(550.0 + 2.0 * self.round_trip_ms)
     }
 }
 
