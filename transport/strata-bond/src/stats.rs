@@ -36,7 +36,8 @@ pub struct SenderLinkStats {
     pub extra_delay_ms: f64,
     /// Delay that packets meet in queues on the link's way (now − least of the last 10 s), in milliseconds.
     pub queue_ms: f64,
-    /// What the link is known to carry, in bits of link packets per second; 0 until it was busy once.
+    /// What the link is known to carry, in bits of link packets per second; 0 until it was full once: a link that was
+    /// given little shows little.
     pub capacity_bps: u64,
     /// What the receiver got over this link in the last second, in bits of link packets per second.
     pub delivered_bps: u64,

@@ -173,3 +173,14 @@ fn the_way_back_costs_little() {
     // With IP, UDP and QUIC headers.
     assert!(share < 0.03, "{share}");
 }
+
+#[test]
+fn a_link_that_was_never_full_shows_no_capacity_and_one_that_was_shows_its_own() {
+    let mut sim = Sim::new(8, 1000, &[Net::new(5000, 35, 0.0).jitter(8), Net::new(6000, 25, 0.02).jitter(5)]);
+    sim.stream(900_000, 1316, Duration::from_secs(10));
+    assert!(sim.sender_stats().links.iter().all(|link| link.capacity_bps == 0), "{}", sim.describe());
+    sim.stream(12_000_000, 1316, Duration::from_secs(10));
+    for (link, bps) in sim.sender_stats().links.iter().zip([5_000_000, 6_000_000]) {
+        assert!((bps * 8 / 10..bps * 11 / 10).contains(&link.capacity_bps), "{}", sim.describe());
+    }
+}

@@ -20,7 +20,7 @@ use crate::wire::{LinkReport, Report, expand_sequence};
 const DEAD_LEAST: Duration = Duration::from_millis(250);
 /// The next probe of a dead link comes after this share of the time that it has been dead, within these limits.
 const PROBE_SHARE: u32 = 4;
-const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(700));
 /// So many packets acknowledged bring a dead link back.
 const REVIVE: u32 = 2;
 /// A hello is repeated after this, until a report names it.
@@ -102,6 +102,8 @@ pub(super) struct TxLink {
     /// Since when it has been suspect; meaningless otherwise.
     doubted: Time,
     limited: Option<Time>,
+    /// A queue stood in it while its window was the limit: what it delivered then is what it carries.
+    filled: bool,
     stats: SenderLinkStats,
 }
 
@@ -129,6 +131,7 @@ impl TxLink {
             revived: 0,
             doubted: now,
             limited: None,
+            filled: false,
             stats: SenderLinkStats::default(),
         }
     }
@@ -308,6 +311,7 @@ impl TxLink {
             }
             let queue = self.path.queue();
             let full = (limited && queue > FULL_QUEUE) || queue > LONG_QUEUE;
+            self.filled |= full;
             self.rate.acknowledged(now, acknowledged, Newest { sent: entry.sent, arrived }, full);
             self.lives(now, arrivals);
         }
@@ -507,7 +511,7 @@ impl TxLink {
                 0.0
             },
             queue_ms: if connected { millis_f64(self.path.queue()) } else { 0.0 },
-            capacity_bps: self.limited.map_or(0, |_| self.capacity_bps()),
+            capacity_bps: if self.filled { self.capacity_bps() } else { 0 },
             delivered_bps: self.rate.last_second(now) * 8,
             in_flight_bytes: self.flight.bytes(),
             window_bytes: self.window.bytes(),

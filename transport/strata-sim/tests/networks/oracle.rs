@@ -105,9 +105,9 @@ impl Path {
         ms(before.round_trip_ms.max(self.round_trip_ms) + 150.0 + if slower { self.queue_ms } else { 0.0 })
     }
 
-    /// From when it is good again until that is known: it is asked at least twice a second, and answers twice.
+    /// From when it is good again until that is known: it is asked every 700 ms at least, and answers twice.
     fn recovery(&self) -> Duration {
-        ms(550.0 + 2.0 * self.round_trip_ms)
+        ms(750.0 + 2.0 * self.round_trip_ms)
     }
 }
 
