@@ -172,13 +172,16 @@ impl Connection {
         .await
     }
 
-    /// The next status for which `holds`.
+    /// The next status for which `holds`. Those before it are history then and are never found again.
     pub async fn status(&mut self, what: &str, holds: impl Fn(&DeviceStatus) -> bool) -> DeviceStatus {
-        self.expect(&format!("a status with {what}"), |message| match &message.message {
-            DeviceMessage::DeviceStatus(status) if holds(status) => Some(status.clone()),
-            _ => None,
-        })
-        .await
+        let (id, status) = self
+            .expect(&format!("a status with {what}"), |message| match &message.message {
+                DeviceMessage::DeviceStatus(status) if holds(status) => Some((message.id, status.clone())),
+                _ => None,
+            })
+            .await;
+        self.seen.retain(|message| message.id.0 > id.0 || !matches!(message.message, DeviceMessage::DeviceStatus(_)));
+        status
     }
 
     pub async fn ended(&mut self, stream_id: StreamId) -> (MessageId, StreamEnded) {
