@@ -115,6 +115,13 @@ impl Scenario {
                 vec![net(5000, 25.0, 5.0, 0.5), net(2500, 60.0, 10.0, 1.0), net(1200, 40.0, 10.0, 1.0)],
             ),
             exchange,
+            // Two of three links carry less than five packets in 200 ms.
+            Self::steady(
+                "slow",
+                1_500_000,
+                60,
+                vec![net(2000, 40.0, 5.0, 0.5), net(150, 60.0, 10.0, 1.0), net(100, 50.0, 10.0, 0.5)],
+            ),
         ]
     }
 

@@ -307,7 +307,7 @@ impl TxLink {
             let arrived = Time::from_micros(report.clock_us.saturating_sub(own.age_us));
             if entry.link_sequence == highest {
                 let rtt = now.since(entry.sent).saturating_sub(Duration::from_micros(own.age_us));
-                self.path.sample(now, rtt, arrived.signed() - entry.sent.signed());
+                self.path.sample(now, rtt, arrived.signed() - entry.sent.signed(), in_flight * 2 >= self.window.bytes());
             }
             let queue = self.path.queue();
             let full = (limited && queue > FULL_QUEUE) || queue > LONG_QUEUE;

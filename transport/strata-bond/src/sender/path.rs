@@ -2,7 +2,8 @@
 //!
 //! A radio's jitter of 5 to 20 ms must not read as a queue, so a queue is the
 //! least one-way delay of the last 200 ms above the least of the last 10 s, less
-//! what the jitter alone would make of that. A few samples say nothing.
+//! what the jitter alone would make of that. A few samples say nothing, unless it
+//! is the link that lets no more through.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,8 +16,11 @@ const MISSED_MARGIN_US: i64 = 40_000;
 
 /// What counts as now.
 const RECENT: Duration = Duration::from_millis(200);
-/// With fewer samples now, nothing is known of a queue.
+/// With fewer samples now, nothing is known of a queue …
 const ENOUGH: usize = 5;
+/// … unless the link was busy with each of so many within this time: then it is the link that is slow, not the source.
+const SPARSE_ENOUGH: usize = 3;
+const SPARSE: Duration = Duration::from_secs(1);
 /// Samples so close to each other differ by jitter, hardly by a queue.
 const NEIGHBOURS: Duration = Duration::from_millis(50);
 /// Jitter, as successive samples differ, moves the least delays of a moment by so many times that.
@@ -64,8 +68,8 @@ pub(super) struct Path {
     /// The last one-way delay and when it was seen; how much successive ones differ, smoothed, in microseconds.
     last_delay: (Time, i64),
     jitter_us: i64,
-    /// When the last samples came.
-    recent: VecDeque<Time>,
+    /// The last samples: when they came, one-way delays, and whether the link was busy.
+    recent: VecDeque<(Time, i64, bool)>,
     least_rtt: Least,
     least_delay: Least,
     recent_delay: Least,
@@ -90,8 +94,9 @@ impl Path {
         }
     }
 
-    /// Takes a round trip, and the difference of arrival (receiver's clock) and sending (ours).
-    pub(super) fn sample(&mut self, now: Time, rtt: Duration, one_way_us: i64) {
+    /// Takes a round trip, and the difference of arrival (receiver's clock) and sending (ours); `busy`: the window was
+    /// in use.
+    pub(super) fn sample(&mut self, now: Time, rtt: Duration, one_way_us: i64, busy: bool) {
         let error = self.smoothed_rtt.abs_diff(rtt);
         self.last_rtt = rtt;
         self.rtt_variation = (self.rtt_variation * 3 + error) / 4;
@@ -106,17 +111,17 @@ impl Path {
         self.least_rtt.add(now, micros(rtt).cast_signed());
         self.least_delay.add(now, one_way_us);
         self.recent_delay.add(now, one_way_us);
-        self.sample_jitter(now, one_way_us);
+        self.sample_jitter(now, one_way_us, busy);
     }
 
-    fn sample_jitter(&mut self, now: Time, one_way_us: i64) {
+    fn sample_jitter(&mut self, now: Time, one_way_us: i64, busy: bool) {
         let (seen, last) = self.last_delay;
         if now.since(seen) < NEIGHBOURS {
             self.jitter_us += ((one_way_us - last).abs() - self.jitter_us) / 16;
         }
         self.last_delay = (now, one_way_us);
-        self.recent.push_back(now);
-        while self.recent.len() > ENOUGH || self.recent.front().is_some_and(|&seen| now.since(seen) > RECENT) {
+        self.recent.push_back((now, one_way_us, busy));
+        while self.recent.len() > ENOUGH || self.recent.front().is_some_and(|&(seen, ..)| now.since(seen) > SPARSE) {
             self.recent.pop_front();
         }
     }
@@ -153,13 +158,19 @@ impl Path {
 
     /// Delay in queues now.
     pub(super) fn queue(&self) -> Duration {
-        match (self.recent_delay.get(), self.least_delay.get()) {
-            (Some(recent), Some(least)) if self.recent.len() >= ENOUGH => {
-                let noise = micros(self.noise()).cast_signed();
-                Duration::from_micros((recent - least - noise).max(0).unsigned_abs())
-            }
-            _ => Duration::ZERO,
+        let (Some(recent), Some(least)) = (self.recent_least(), self.least_delay.get()) else { return Duration::ZERO };
+        let noise = micros(self.noise()).cast_signed();
+        Duration::from_micros((recent - least - noise).max(0).unsigned_abs())
+    }
+
+    /// The least delay of the last samples; none if they are too few to say anything.
+    fn recent_least(&self) -> Option<i64> {
+        let (first, last) = (self.recent.front()?, self.recent.back()?);
+        if self.recent.len() >= ENOUGH && last.0.since(first.0) <= RECENT {
+            return self.recent_delay.get();
         }
+        let sparse = self.recent.len() >= SPARSE_ENOUGH && self.recent.iter().all(|&(.., busy)| busy);
+        self.recent.iter().map(|&(_, delay, _)| delay).min().filter(|_| sparse)
     }
 
     /// One-way delay of the empty path above the fastest path's, which the receiver's clock offset describes.
@@ -188,11 +199,11 @@ mod tests {
         let mut path = Path::new(at(0), MS * 40);
         for ms in (0..2000).step_by(15) {
             let jitter = i64::try_from(ms % 7).unwrap() * 3000;
-            path.sample(at(ms), MS * 50, 20_000 + jitter);
+            path.sample(at(ms), MS * 50, 20_000 + jitter, false);
         }
         assert!(path.queue() < MS * 4, "{:?}", path.queue());
         for ms in (2000..2500).step_by(15) {
-            path.sample(at(ms), MS * 120, 90_000);
+            path.sample(at(ms), MS * 120, 90_000, false);
         }
         assert!(path.queue() > MS * 55, "{:?}", path.queue());
     }
@@ -201,9 +212,20 @@ mod tests {
     fn a_few_samples_are_no_queue() {
         let mut path = Path::new(at(0), MS * 40);
         for ms in (0..5000).step_by(250) {
-            path.sample(at(ms), MS * 50, if ms == 0 { 20_000 } else { 90_000 });
+            path.sample(at(ms), MS * 50, if ms == 0 { 20_000 } else { 90_000 }, false);
         }
         assert_eq!(path.queue(), Duration::ZERO);
+    }
+
+    #[test]
+    fn of_a_link_that_is_busy_with_each_a_few_samples_are_enough() {
+        let mut path = Path::new(at(0), MS * 40);
+        for ms in (0..5000).step_by(250) {
+            path.sample(at(ms), MS * 50, if ms == 0 { 20_000 } else { 90_000 }, ms > 3000);
+        }
+        assert!(path.queue() > MS * 60, "{:?}", path.queue());
+        path.sample(at(5000), MS * 50, 90_000, false);
+        assert_eq!(path.queue(), Duration::ZERO, "one that was not busy: who knows");
     }
 
     #[test]
@@ -211,7 +233,7 @@ mod tests {
         let mut path = Path::new(at(0), MS * 40);
         assert!(!path.missed(at(0), at(5000)), "nothing is known yet");
         for ms in (0..1000).step_by(15) {
-            path.sample(at(ms), MS * 50, 20_000);
+            path.sample(at(ms), MS * 50, 20_000, false);
         }
         assert!(!path.missed(at(1000), at(1060)));
         assert!(path.missed(at(1000), at(1090)));
@@ -220,9 +242,9 @@ mod tests {
     #[test]
     fn a_path_that_became_longer_is_believed_after_ten_seconds() {
         let mut path = Path::new(at(0), MS * 40);
-        path.sample(at(0), MS * 40, 20_000);
+        path.sample(at(0), MS * 40, 20_000, false);
         for ms in (0..12_000).step_by(15) {
-            path.sample(at(ms + 15), MS * 80, 60_000);
+            path.sample(at(ms + 15), MS * 80, 60_000, false);
         }
         assert_eq!(path.queue(), Duration::ZERO);
         assert_eq!(path.extra_delay(Some(20_000)), MS * 40);
