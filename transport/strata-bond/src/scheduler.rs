@@ -7,6 +7,11 @@
 
 use std::time::Duration;
 
+/// Too late by this share of the time that is left, by prediction, is still better than a suspect link …
+const DOUBT_SHARE: u32 = 4;
+/// … if so much is left: of less, what comes late takes room from what does not.
+const DOUBT_FROM: Duration = Duration::from_millis(150);
+
 /// What the scheduler knows of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkView {
@@ -44,13 +49,19 @@ pub fn predicted_arrival(link: &LinkView, bytes: u64) -> Duration {
 /// `avoid` names a link to use only if there is no other, such as the one that just lost the packet's copy.
 #[must_use]
 pub fn choose(links: &[LinkView], bytes: u64, avoid: Option<u8>, within: Duration) -> Option<u8> {
-    let trusts = |link: &LinkView| !link.suspect && Some(link.id) != avoid;
     let in_time = |link: &LinkView| predicted_arrival(link, bytes) <= within;
-    let trusted = links.iter().any(|link| trusts(link) && in_time(link));
+    // The prediction may be wrong; that a suspect link is dead is likelier.
+    let doubt = if within < DOUBT_FROM { Duration::ZERO } else { within / DOUBT_SHARE };
+    let trusts = |link: &LinkView| !link.suspect && Some(link.id) != avoid;
+    let fits: [&dyn Fn(&LinkView) -> bool; 3] = [
+        &|link| trusts(link) && in_time(link),
+        &|link| trusts(link) && predicted_arrival(link, bytes) <= within.saturating_add(doubt),
+        &in_time,
+    ];
+    let fits = fits.into_iter().find(|fits| links.iter().any(fits))?;
     links
         .iter()
-        .filter(|link| link.in_flight + bytes <= link.window)
-        .filter(|link| (!trusted || trusts(link)) && in_time(link))
+        .filter(|link| link.in_flight + bytes <= link.window && fits(link))
         .min_by_key(|link| (predicted_arrival(link, bytes), link.id))
         .map(|link| link.id)
 }
@@ -134,6 +145,15 @@ mod tests {
             "late is worse than the link that may lose it again"
         );
         assert_eq!(choose(&links, 1327, None, MS * 20), None);
+    }
+
+    #[test]
+    fn a_repeat_that_may_be_a_little_late_is_better_than_a_suspect_link() {
+        let suspect = LinkView { suspect: true, ..link(0, 0, 3000) };
+        for (late_ms, within_ms, chosen) in [(0, 200, 1), (49, 200, 1), (52, 200, 0), (0, 100, 1), (5, 100, 0)] {
+            let links = [suspect, link(1, within_ms + late_ms, 3000)];
+            assert_eq!(choose(&links, 1327, None, MS * within_ms), Some(chosen), "{late_ms} ms late of {within_ms}");
+        }
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub struct SenderLinkStats {
     pub extra_delay_ms: f64,
     /// Delay that packets meet in queues on the link's way (now − least of the last 10 s), in milliseconds.
     pub queue_ms: f64,
-    /// What the link is known to carry, in bits of link packets per second; 0 until it was full once: a link that was
-    /// given little shows little.
+    /// What the link is known to carry, in bits of link packets per second: as trains of packets showed in the last
+    /// minute, or as it was when it was full; 0 before: a link that was given little shows little.
     pub capacity_bps: u64,
     /// What the receiver got over this link in the last second, in bits of link packets per second.
     pub delivered_bps: u64,
@@ -49,6 +49,8 @@ pub struct SenderLinkStats {
     pub retransmitted_packets: u64,
     /// Of these, copies sent to find out whether a dead link lives again.
     pub probe_packets: u64,
+    /// Of these, packets without data that measure what it could carry.
+    pub train_packets: u64,
     /// Packets that this link lost (before repair).
     pub lost_packets: u64,
     /// Bytes sent over this link and not yet acknowledged nor lost.

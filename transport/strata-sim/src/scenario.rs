@@ -115,6 +115,8 @@ impl Scenario {
                 vec![net(5000, 25.0, 5.0, 0.5), net(2500, 60.0, 10.0, 1.0), net(1200, 40.0, 10.0, 1.0)],
             ),
             exchange,
+            // What two links could carry while little is needed.
+            Self::steady("idle", 2_000_000, 60, vec![net(10_000, 30.0, 5.0, 0.5), net(5000, 50.0, 10.0, 0.5)]),
             // Two of three links carry less than five packets in 200 ms.
             Self::steady(
                 "slow",

@@ -166,6 +166,37 @@ fn more_than_the_links_carry_is_dropped_unsent_and_the_target_says_so() {
 }
 
 #[test]
+fn ten_megabits_are_found_while_two_are_sent_and_used_at_once_when_they_are_wanted() {
+    for seed in 0..10 {
+        for jitter in [0, 5] {
+            let mut sim = Sim::new(seed, 500, &[Net::new(10_000, 30, 0.005).jitter(jitter)]);
+            sim.stream(2_000_000, 1316, Duration::from_secs(20));
+            let target = sim.sender.target_bps();
+            assert!((5_000_000..10_000_000).contains(&target), "{target}, seed {seed}, jitter {jitter}");
+            sim.stream(target * 95 / 100, 1316, Duration::from_secs(5));
+            assert!(sim.sender.target_bps() > target * 9 / 10, "seed {seed} {}", sim.describe());
+            sim.finish();
+            sim.assert_all_delivered();
+            let trains = sim.sender_stats().links[0].train_packets * 1200;
+            assert!(trains < 100_000, "{trains} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_became_slow_while_little_was_sent_lowers_the_target_before_it_is_used() {
+    let mut sim = Sim::new(9, 500, &[Net::new(10_000, 30, 0.0)]);
+    sim.stream(1_000_000, 1316, Duration::from_secs(10));
+    let before = sim.sender.target_bps();
+    sim.nets[0].up.rate_kbps = 2_500;
+    sim.stream(1_000_000, 1316, Duration::from_secs(60));
+    let target = sim.sender.target_bps();
+    assert!(target < before / 2 && target >= 1_000_000, "{before} {target} {}", sim.describe());
+    sim.finish();
+    sim.assert_all_delivered();
+}
+
+#[test]
 fn the_way_back_costs_little() {
     let mut sim = Sim::new(7, 500, &three_carriers());
     sim.stream(6_000_000, 1316, Duration::from_secs(10));
@@ -175,10 +206,13 @@ fn the_way_back_costs_little() {
 }
 
 #[test]
-fn a_link_that_was_never_full_shows_no_capacity_and_one_that_was_shows_its_own() {
+fn a_link_that_was_never_full_shows_what_trains_measure_and_one_that_was_shows_its_own() {
     let mut sim = Sim::new(8, 1000, &[Net::new(5000, 35, 0.0).jitter(8), Net::new(6000, 25, 0.02).jitter(5)]);
-    sim.stream(900_000, 1316, Duration::from_secs(10));
     assert!(sim.sender_stats().links.iter().all(|link| link.capacity_bps == 0), "{}", sim.describe());
+    sim.stream(900_000, 1316, Duration::from_secs(10));
+    for (link, bps) in sim.sender_stats().links.iter().zip([5_000_000, 6_000_000]) {
+        assert!((bps * 5 / 10..bps * 13 / 10).contains(&link.capacity_bps), "{}", sim.describe());
+    }
     sim.stream(12_000_000, 1316, Duration::from_secs(10));
     for (link, bps) in sim.sender_stats().links.iter().zip([5_000_000, 6_000_000]) {
         assert!((bps * 8 / 10..bps * 11 / 10).contains(&link.capacity_bps), "{}", sim.describe());

@@ -113,9 +113,12 @@ impl Receiver {
                 session.handle_data(now, link, packet.len(), data);
                 None
             }
-            Ok(Packet::Ping { link_sequence }) => {
+            Ok(Packet::Ping { link_sequence, urgent }) => {
                 let (link, session) = self.of_connection(connection)?;
                 session.handle_ping(now, link, packet.len(), link_sequence);
+                if urgent {
+                    session.hurry();
+                }
                 None
             }
             // Only a receiver sends these.

@@ -68,6 +68,7 @@ pub(super) struct Session {
     last_report: Time,
     pending: bool,
     gap: bool,
+    urgent: bool,
     tail: u8,
     released: bool,
 }
@@ -86,6 +87,7 @@ impl Session {
             last_report: now - Duration::from_secs(1),
             pending: false,
             gap: false,
+            urgent: false,
             tail: 0,
             released: false,
         }
@@ -120,6 +122,11 @@ impl Session {
             let gap = way.link.on_packet(now, link_sequence, bytes);
             self.arrived(gap);
         }
+    }
+
+    /// The next report is due now.
+    pub(super) fn hurry(&mut self) {
+        self.urgent = true;
     }
 
     /// A packet with data.
@@ -179,7 +186,9 @@ impl Session {
 
     /// When the next report is due, if one is.
     pub(super) fn next_report(&self) -> Option<Time> {
-        if self.pending {
+        if self.urgent {
+            Some(self.last_report)
+        } else if self.pending {
             Some(self.last_report + if self.gap { GAP_INTERVAL } else { REPORT_INTERVAL })
         } else if self.tail > 0 {
             Some(self.last_report + TAIL_INTERVAL)
@@ -205,7 +214,7 @@ impl Session {
         if !self.pending {
             self.tail -= 1;
         }
-        (self.pending, self.gap, self.last_report) = (false, false, now);
+        (self.pending, self.gap, self.urgent, self.last_report) = (false, false, false, now);
         self.reports += 1;
         let mut ranges = MAX_RANGES;
         loop {

@@ -21,6 +21,13 @@ pub(super) struct Entry {
     pub(super) repeated: bool,
 }
 
+impl Entry {
+    /// Whether it is one of the copies that the datagram's repair waits for.
+    pub(super) fn counts(&self) -> bool {
+        !self.given_up && !self.repeated
+    }
+}
+
 /// The most packets remembered that were taken for lost.
 const MAX_GIVEN_UP: usize = 4096;
 

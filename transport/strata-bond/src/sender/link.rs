@@ -9,6 +9,7 @@ use super::flight::{Entry, Flight};
 use super::path::Path;
 use super::rate::{Newest, Rate};
 use super::rescue::Carrier;
+use super::train::Trains;
 use super::window::{PACKET, Progress, Window};
 use crate::Time;
 use crate::scheduler::LinkView;
@@ -43,6 +44,8 @@ const FULL_QUEUE: Duration = Duration::from_millis(15);
 const STANDS: Duration = Duration::from_millis(100);
 /// A queue of this length needs no other proof.
 const LONG_QUEUE: Duration = Duration::from_millis(40);
+/// A link that carries more than this share of what it could needs no train: packets of the stream show the rest.
+const TRAIN_BELOW_PERCENT: u64 = 60;
 
 /// What a link needs now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +107,7 @@ pub(super) struct TxLink {
     limited: Option<Time>,
     /// A queue stood in it while its window was the limit: what it delivered then is what it carries.
     filled: bool,
+    trains: Trains,
     stats: SenderLinkStats,
 }
 
@@ -132,6 +136,7 @@ impl TxLink {
             doubted: now,
             limited: None,
             filled: false,
+            trains: Trains::new(now),
             stats: SenderLinkStats::default(),
         }
     }
@@ -175,6 +180,7 @@ impl TxLink {
         self.state = LinkState::Up;
         self.max_datagram = max_datagram;
         self.path = Path::new(now, rtt);
+        self.trains = Trains::new(now);
         self.first_sequence = self.next_sequence;
         (self.progress, self.last_sent) = (now, now);
         self.renew_hello(now);
@@ -306,12 +312,21 @@ impl TxLink {
             self.progress = now;
             let arrived = Time::from_micros(report.clock_us.saturating_sub(own.age_us));
             if entry.link_sequence == highest {
+                self.measured(now, highest, arrived);
                 let rtt = now.since(entry.sent).saturating_sub(Duration::from_micros(own.age_us));
-                self.path.sample(now, rtt, arrived.signed() - entry.sent.signed(), in_flight * 2 >= self.window.bytes());
+                self.path.sample(
+                    now,
+                    rtt,
+                    arrived.signed() - entry.sent.signed(),
+                    in_flight * 2 >= self.window.bytes(),
+                );
             }
             let queue = self.path.queue();
             let full = (limited && queue > FULL_QUEUE) || queue > LONG_QUEUE;
-            self.filled |= full;
+            if full {
+                self.filled = true;
+                self.trains.forget();
+            }
             self.rate.acknowledged(now, acknowledged, Newest { sent: entry.sent, arrived }, full);
             self.lives(now, arrivals);
         }
@@ -320,6 +335,40 @@ impl TxLink {
             self.window.on_report(now, &progress);
         }
         resolved
+    }
+
+    /// A packet arrived, maybe one of a train.
+    fn measured(&mut self, now: Time, highest: u64, arrived: Time) {
+        // The window of a link that was full has shown itself what it is good for.
+        if self.trains.on_report(now, highest, arrived, self.path.jitter())
+            && !self.filled
+            && let Some(rate) = self.trains.fresh(now)
+        {
+            self.window.measured(rate, self.path.least_rtt(), self.path.noise());
+        }
+    }
+
+    /// How many packets a train has that may leave now; none if this is not the time for one.
+    pub(super) fn train(&self, now: Time, latency: Duration) -> Option<u64> {
+        let delivers = self.rate.last_second(now);
+        let shows_itself = self.filled && delivers * 100 > self.rate.capacity() * TRAIN_BELOW_PERCENT;
+        let quiet = self.state == LinkState::Up && self.hello_confirmed && self.path.queue() < FULL_QUEUE;
+        if !quiet || shows_itself || !self.trains.due(now) {
+            return None;
+        }
+        self.trains.packets(delivers, self.window.bytes().saturating_sub(self.flight.bytes()), latency)
+    }
+
+    /// A train of packets of `bytes` has left: the last that were numbered.
+    pub(super) fn train_left(&mut self, now: Time, packets: u64, bytes: u64) {
+        self.stats.train_packets += packets;
+        self.trains.left(now, self.next_sequence - packets, self.next_sequence - 1, bytes);
+    }
+
+    /// What it is known to carry, in bits per second: as trains show, or as it was when it was full.
+    pub(super) fn proven_bps(&self, now: Time) -> Option<u64> {
+        let proven = self.trains.fresh(now).or_else(|| self.filled.then(|| self.rate.capacity()))?;
+        Some(proven.max(self.rate.last_second(now)) * 8)
     }
 
     /// Whether a report that tells nothing new of this link should.
@@ -364,6 +413,7 @@ impl TxLink {
                 self.revived += arrivals;
                 self.probe_due = now;
                 if self.revived >= REVIVE {
+                    self.trains = Trains::new(now);
                     self.state = LinkState::Up;
                     self.window.restart();
                     self.rate.interrupted();
@@ -379,6 +429,7 @@ impl TxLink {
         if !self.carries() {
             return None;
         }
+        self.trains.check(now);
         let overdue = self.overdue(now, awake)?;
         if overdue >= DEAD_LEAST.max(self.path.smoothed_rtt() * 3) {
             self.state = LinkState::Dead;
@@ -511,7 +562,7 @@ impl TxLink {
                 0.0
             },
             queue_ms: if connected { millis_f64(self.path.queue()) } else { 0.0 },
-            capacity_bps: if self.filled { self.capacity_bps() } else { 0 },
+            capacity_bps: self.proven_bps(now).unwrap_or(0),
             delivered_bps: self.rate.last_second(now) * 8,
             in_flight_bytes: self.flight.bytes(),
             window_bytes: self.window.bytes(),

@@ -13,6 +13,7 @@ mod rescue;
 mod spare;
 mod store;
 mod target;
+mod train;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -56,6 +57,8 @@ const LATE_MARGIN: Duration = Duration::from_millis(60);
 const REPEAT_MARGIN: Duration = Duration::from_millis(60);
 /// The target looks at what was offered and what arrived over this time.
 const RATE_SPAN: Duration = Duration::from_millis(200);
+/// A stream that takes more than this share of what the links are known to carry shows the rest itself.
+const TRAINS_BELOW_PERCENT: u64 = 60;
 /// What a link is hoped to carry if it never had to show it, in bits per second.
 const UNKNOWN_BPS: u64 = 1_000_000;
 
@@ -104,6 +107,7 @@ pub struct Sender {
     checked: Time,
     awake: Time,
     spare: Spare,
+    spare_for_trains: Spare,
     target: Target,
     target_due: Time,
     unsent_seen: u64,
@@ -129,7 +133,8 @@ impl Sender {
             views: Vec::new(),
             checked: now,
             awake: now,
-            spare: Spare::default(),
+            spare: spare::COPIES,
+            spare_for_trains: spare::TRAINS,
             target: Target::default(),
             target_due: now,
             unsent_seen: 0,
@@ -280,17 +285,18 @@ impl Sender {
     fn resolve(&mut self, now: Time, entry: &Entry, arrived: bool) {
         let Some(sequence) = entry.sequence else { return };
         if arrived {
-            let bytes = self.store.acknowledged(sequence, entry.pieces, !entry.given_up);
+            let bytes = self.store.acknowledged(sequence, entry.pieces, entry.counts());
             self.spare.earn(entry.bytes);
+            self.spare_for_trains.earn(entry.bytes);
             // Past its time it is not known whether it came twice; when nothing is in time, it did not.
             self.arrived.add(now, bytes.unwrap_or_else(|| (entry.bytes as usize).saturating_sub(DATA_HEADER)));
-        } else if !entry.given_up {
+        } else if entry.counts() {
             self.store.lost(sequence, entry.pieces);
         }
     }
 
     fn lost(&mut self, entries: &[Entry]) {
-        for entry in entries {
+        for entry in entries.iter().filter(|entry| !entry.repeated) {
             if let Some(sequence) = entry.sequence {
                 self.store.lost(sequence, entry.pieces);
             }
@@ -303,7 +309,7 @@ impl Sender {
         if let Some(ready) = self.ready.pop_front() {
             return Some(ready);
         }
-        self.next_control(now).or_else(|| self.next_datagram(now))
+        self.next_control(now).or_else(|| self.next_datagram(now)).or_else(|| self.next_train(now))
     }
 
     /// When to poll again even if nothing comes; `None`: not before something comes.
@@ -370,6 +376,8 @@ impl Sender {
                     Verdict::Again | Verdict::IfSpare => {}
                 }
                 entry.repeated = true;
+                // From here on the repeat is what counts: when that is lost, nobody waits for this one.
+                self.store.uncount(sequence);
                 self.store.repeat(sequence, id);
             }
         }
@@ -398,8 +406,14 @@ impl Sender {
             queue: self.queue_age(now),
             patience: self.patience(),
             dropped: self.unsent > std::mem::replace(&mut self.unsent_seen, self.unsent),
+            proven: self.proven_bps(now),
         };
         self.target.tick(now, &situation);
+    }
+
+    /// What the links together are known to carry; none while that is not known of one of them.
+    fn proven_bps(&self, now: Time) -> Option<u64> {
+        self.links.values().filter(|link| link.carries()).map(|link| link.proven_bps(now)).sum()
     }
 
     fn queue_age(&self, now: Time) -> Duration {
@@ -416,10 +430,32 @@ impl Sender {
             (Need::Probe, Some(sequence)) => self.send(now, id, sequence),
             (Need::Probe | Need::Ping, _) => {
                 let link = self.links.get_mut(&id)?;
-                let packet = wire::encode_ping(link.send(now, None, 0, wire::MIN_PACKET));
+                let packet = wire::encode_ping(link.send(now, None, 0, wire::MIN_PACKET), false, wire::MIN_PACKET);
                 Some(Transmit { link: id, packet })
             }
         }
+    }
+
+    /// A train over a link that carries little, when nothing else is to be sent.
+    fn next_train(&mut self, now: Time) -> Option<Transmit> {
+        let latency = self.latency();
+        let offered = self.offered.bps(now, RATE_SPAN);
+        if self.proven_bps(now).is_some_and(|proven| offered * 100 > proven * TRAINS_BELOW_PERCENT) {
+            return None;
+        }
+        let (id, packets) = self.links.values().find_map(|link| Some((link.id, link.train(now, latency)?)))?;
+        let link = self.links.get_mut(&id)?;
+        let bytes = link.max_datagram().min(train::PACKET as usize);
+        if !self.spare_for_trains.take((packets as usize * bytes) as u32) {
+            return None;
+        }
+        for number in 1..=packets {
+            let urgent = number == 1 || number == packets;
+            let packet = wire::encode_ping(link.send(now, None, 0, bytes), urgent, bytes);
+            self.ready.push_back(Transmit { link: id, packet });
+        }
+        link.train_left(now, packets, bytes as u64);
+        self.ready.pop_front()
     }
 
     fn hello(&self, now: Time, id: u8) -> Transmit {

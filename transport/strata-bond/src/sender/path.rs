@@ -151,6 +151,11 @@ impl Path {
         })
     }
 
+    /// How much successive delays differ.
+    pub(super) fn jitter(&self) -> Duration {
+        Duration::from_micros(self.jitter_us.max(0).unsigned_abs())
+    }
+
     /// What jitter alone makes of the least delays of a moment above the least of all.
     pub(super) fn noise(&self) -> Duration {
         Duration::from_micros((self.jitter_us * NOISE).clamp(0, MOST_NOISE_US).unsigned_abs())

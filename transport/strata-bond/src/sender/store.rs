@@ -21,7 +21,7 @@ pub(super) struct Datagram {
     pub(super) sent: Time,
     /// The halves that the receiver has, one bit each.
     pub(super) got: u8,
-    /// Link packets on their way that carry it.
+    /// Link packets on their way that carry it and are counted on.
     pub(super) copies: u16,
     /// How often it was sent.
     pub(super) tries: u16,
@@ -189,6 +189,13 @@ impl Store {
         }
     }
 
+    /// A copy may still arrive, but is not counted on any more.
+    pub(super) fn uncount(&mut self, sequence: u64) {
+        if let Some(datagram) = self.index(sequence).and_then(|at| self.datagrams.get_mut(at)) {
+            datagram.copies = datagram.copies.saturating_sub(1);
+        }
+    }
+
     /// Sends a datagram again although a copy may still arrive over `link`.
     pub(super) fn repeat(&mut self, sequence: u64, link: u8) {
         if sequence < self.complete_below {
@@ -281,6 +288,17 @@ mod tests {
         store.sent(0, 1);
         store.lost(0, WHOLE);
         assert_eq!(next(&store), None);
+        store.lost(0, WHOLE);
+        assert_eq!(next(&store), Some((0, true)));
+    }
+
+    #[test]
+    fn a_copy_that_is_not_counted_on_holds_no_repair_back() {
+        let mut store = store_of(1);
+        store.sent(0, 1);
+        store.uncount(0);
+        store.repeat(0, 0);
+        store.sent(0, 1);
         store.lost(0, WHOLE);
         assert_eq!(next(&store), Some((0, true)));
     }

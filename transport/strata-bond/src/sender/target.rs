@@ -4,7 +4,8 @@
 //! While they do, what arrives is what the links carry, and the target is that,
 //! less what it takes to empty the queue in time. Without a queue the target rises
 //! while the source really uses it: slowly near what the links carried when they
-//! were last full, faster the further it is from there.
+//! were last full, faster the further it is from there. Towards what trains of packets
+//! have shown it rises also when the source does not use it.
 
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const AHEAD_PERCENT: u64 = 120;
 /// The same, and the rise in percent per second, before the links were ever full.
 const AHEAD_START_PERCENT: u64 = 160;
 const RISE_START: u64 = 200;
+/// The rise towards what trains have shown, in percent per second.
+const RISE_PROVEN: u64 = 100;
 /// The most that it rises, in percent per second.
 const RISE_FAR: u64 = 150;
 
@@ -54,6 +57,8 @@ pub(super) struct Situation {
     pub(super) patience: Duration,
     /// Datagrams were dropped unsent since the last look.
     pub(super) dropped: bool,
+    /// What the links are known to carry; none while that is not known of one of them.
+    pub(super) proven: Option<u64>,
 }
 
 /// The target.
@@ -102,13 +107,27 @@ impl Target {
             self.calm_since = now;
             self.bps = self.bps.max(self.known * RETURN_PERCENT / 100);
         }
-        if situation.offered < self.bps * 3 / 4 || situation.queue > QUEUE_FULL {
+        if situation.queue > QUEUE_FULL {
             return;
         }
-        let step = (self.bps * self.rise(now) * micros(TICK) / 100_000_000).max(1);
-        let ahead = if self.known == 0 { AHEAD_START_PERCENT } else { AHEAD_PERCENT };
-        let proven = situation.goodput * ahead / 100 + INITIAL_PER_LINK / 10;
-        self.bps = (self.bps + step).min(proven.max(self.bps));
+        let step = |rise: u64| (self.bps * rise * micros(TICK) / 100_000_000).max(1);
+        let mut next = self.bps;
+        let used = situation.offered >= self.bps * 3 / 4;
+        if used {
+            let ahead = if self.known == 0 { AHEAD_START_PERCENT } else { AHEAD_PERCENT };
+            let shown = situation.goodput * ahead / 100 + INITIAL_PER_LINK / 10;
+            next = (self.bps + step(self.rise(now))).min(shown.max(self.bps));
+        }
+        if let Some(proven) = situation.proven {
+            let sustained = proven * RETURN_PERCENT / 100;
+            // Less than was named before is told by trains alone, when the source does not use it.
+            next = if used || next <= proven {
+                next.max((self.bps + step(RISE_PROVEN)).min(sustained))
+            } else {
+                sustained.max(situation.offered).max(LEAST)
+            };
+        }
+        self.bps = next;
     }
 
     fn congested(&mut self, now: Time, situation: &Situation) {
@@ -164,8 +183,15 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_millis(800);
-    const CALM: Situation =
-        Situation { links: 3, offered: 0, goodput: 0, queue: Duration::ZERO, patience: PATIENCE, dropped: false };
+    const CALM: Situation = Situation {
+        links: 3,
+        offered: 0,
+        goodput: 0,
+        queue: Duration::ZERO,
+        patience: PATIENCE,
+        dropped: false,
+        proven: None,
+    };
 
     /// A source and links: what is handed over, what waits, what arrives.
     struct Pipe {
@@ -234,6 +260,24 @@ mod tests {
         let (least, most) = pipe.run(30_000, 10_000_000);
         assert!(least > 7_500_000 && most < 12_500_000, "{least} {most}");
         assert!(pipe.longest < Duration::from_millis(200), "{:?}", pipe.longest);
+    }
+
+    #[test]
+    fn what_trains_show_is_named_to_a_source_that_sends_little_and_taken_back_when_they_show_less() {
+        let mut target = Target::default();
+        let mut run = |from_ms: u64, proven| {
+            let situation =
+                Situation { links: 1, offered: 2_000_000, goodput: 2_000_000, proven: Some(proven), ..CALM };
+            for ms in (from_ms..from_ms + 5_000).step_by(20) {
+                target.tick(at(ms), &situation);
+            }
+            target.bps()
+        };
+        assert_eq!(run(0, 10_000_000), 8_000_000);
+        assert_eq!(run(5_000, 9_000_000), 8_000_000, "measurements vary");
+        assert_eq!(run(10_000, 5_000_000), 4_000_000);
+        let least = run(15_000, 1_000_000);
+        assert!((2_000_000..2_600_000).contains(&least), "what is sent arrives: {least}");
     }
 
     #[test]

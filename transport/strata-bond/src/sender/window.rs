@@ -77,6 +77,16 @@ impl Window {
         self.doubling = true;
     }
 
+    /// The link carries `rate` bytes per second, as a train shows: the window grows to what that takes, by no more than
+    /// its own size, and is no larger than twice of it before packets of the stream have shown more.
+    pub(super) fn measured(&mut self, rate: u64, least_rtt: Duration, noise: Duration) {
+        let takes = rate.saturating_mul(micros(least_rtt + noise + QUEUE_TARGET)) / 1_000_000;
+        self.bytes = self.bytes.max((takes * 8 / 10).min(self.bytes * 2)).min(MOST);
+        if self.doubling {
+            self.bytes = self.bytes.min((takes * 2).max(LEAST));
+        }
+    }
+
     pub(super) fn on_report(&mut self, now: Time, progress: &Progress) {
         self.acknowledged += progress.acknowledged;
         self.lost += progress.lost;

@@ -30,6 +30,7 @@ const KIND_PING: u8 = 0x40;
 const FLAG_FIRST_HALF: u8 = 0x01;
 const FLAG_SECOND_HALF: u8 = 0x02;
 const FLAG_REPEAT: u8 = 0x04;
+const FLAG_URGENT: u8 = 0x01;
 
 /// Numbers of microseconds and of packets stay below: 142 years, and sums of several never overflow.
 const LIMIT: u64 = 1 << 52;
@@ -141,6 +142,8 @@ pub(crate) enum Packet {
     /// Carries nothing but its place in the link's sequence.
     Ping {
         link_sequence: u64,
+        /// To be answered at once.
+        urgent: bool,
     },
 }
 
@@ -151,7 +154,9 @@ impl Packet {
             KIND_DATA => Ok(Self::Data(Data::parse(kind & 0x0f, packet)?)),
             KIND_HELLO => Ok(Self::Hello(Hello::parse(&packet[1..])?)),
             KIND_REPORT => Ok(Self::Report(Report::parse(&packet[1..])?)),
-            KIND_PING => Ok(Self::Ping { link_sequence: Reader::new(&packet[1..]).uint(3)? }),
+            KIND_PING => {
+                Ok(Self::Ping { link_sequence: Reader::new(&packet[1..]).uint(3)?, urgent: kind & FLAG_URGENT != 0 })
+            }
             _ => Err(ParseError::Value),
         }
     }
@@ -171,11 +176,12 @@ pub(crate) fn encode_report(report: &Report) -> Bytes {
     out.freeze()
 }
 
-pub(crate) fn encode_ping(link_sequence: u64) -> Bytes {
-    let mut out = BytesMut::with_capacity(MIN_PACKET);
-    out.put_u8(KIND_PING);
+/// A ping of `bytes`, at least [`MIN_PACKET`].
+pub(crate) fn encode_ping(link_sequence: u64, urgent: bool, bytes: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(bytes);
+    out.put_u8(KIND_PING | if urgent { FLAG_URGENT } else { 0 });
     out.put_uint(link_sequence & mask(SEQUENCE_BITS), 3);
-    out.resize(MIN_PACKET, 0);
+    out.resize(bytes.max(MIN_PACKET), 0);
     out.freeze()
 }
 
@@ -229,6 +235,13 @@ mod tests {
         fn a_data_packet_reads_back(link_sequence in 0u64..1 << 24, sequence in 0u64..1 << 24, timestamp in 0u64..1 << 32, repeat: bool, payload in proptest::collection::vec(any::<u8>(), 1..1456)) {
             let data = Data { link_sequence, sequence, timestamp, piece: Piece::Whole, repeat, payload: payload.into() };
             prop_assert_eq!(Packet::parse(&data.encode()), Ok(Packet::Data(data)));
+        }
+
+        #[test]
+        fn a_ping_reads_back_and_is_never_tiny(link_sequence in 0u64..1 << 24, urgent: bool, bytes in 0usize..1400) {
+            let packet = encode_ping(link_sequence, urgent, bytes);
+            prop_assert_eq!(packet.len(), bytes.max(MIN_PACKET));
+            prop_assert_eq!(Packet::parse(&packet), Ok(Packet::Ping { link_sequence, urgent }));
         }
 
         #[test]
