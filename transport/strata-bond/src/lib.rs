@@ -5,6 +5,7 @@
 //! thread: inputs carry the time ([`Time`]), outputs are polled. `strata-link`
 //! drives it over QUIC; the tests drive it over simulated links.
 
+mod parity;
 mod receiver;
 pub mod scheduler;
 mod sender;

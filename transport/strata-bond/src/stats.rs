@@ -41,12 +41,14 @@ pub struct SenderLinkStats {
     pub capacity_bps: u64,
     /// What the receiver got over this link in the last second, in bits of link packets per second.
     pub delivered_bps: u64,
-    /// Bytes handed to the link: payload and bond header, repeats and probes included, QUIC and UDP headers not.
+    /// Bytes handed to the link: payload and bond header, repeats, parity and probes included, QUIC and UDP headers not.
     pub sent_bytes: u64,
-    /// Packets handed to the link, repeats and probes included.
+    /// Packets handed to the link, repeats, parity and probes included.
     pub sent_packets: u64,
     /// Of these, repeats of packets that another link or this one had lost.
     pub retransmitted_packets: u64,
+    /// Of these, parity: what losses are repaired from that no repeat could make good in time.
+    pub parity_packets: u64,
     /// Of these, copies sent to find out whether a dead link lives again.
     pub probe_packets: u64,
     /// Of these, packets without data that measure what it could carry.
@@ -74,7 +76,7 @@ pub struct ReceiverTruth {
     pub late: u64,
     /// Copies that arrived although the datagram was there already.
     pub duplicates: u64,
-    /// Datagrams that arrived by a repeat only.
+    /// Datagrams that arrived by repair only: a repeat or parity.
     pub recovered: u64,
     /// How old these numbers are, in milliseconds.
     pub age_ms: u64,
@@ -99,6 +101,8 @@ pub struct SenderStats {
     pub bytes_in: u64,
     /// Link packets that repeated an earlier one (sum over the links).
     pub retransmitted_packets: u64,
+    /// Link packets of parity (sum over the links).
+    pub parity_packets: u64,
     /// Datagrams that were never sent, because no link could have delivered them in time.
     pub unsent_datagrams: u64,
     /// Datagrams waiting for their first transmission now.
@@ -147,8 +151,10 @@ pub struct ReceiverStats {
     pub late: u64,
     /// Copies that arrived although the datagram was there already.
     pub duplicates: u64,
-    /// Datagrams that arrived by a repeat only.
+    /// Datagrams that arrived by repair only: a repeat or parity.
     pub recovered: u64,
+    /// Of the recovered ones, those that were put together from parity; some would have arrived a little later.
+    pub recovered_by_parity: u64,
     /// Datagrams waiting for their time now.
     pub buffer_datagrams: u64,
     /// Send time covered by the waiting datagrams, oldest to newest, in milliseconds.

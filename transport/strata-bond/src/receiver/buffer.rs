@@ -61,7 +61,6 @@ pub(super) struct Popped {
 /// The waiting datagrams.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    /// The next sequence to leave.
     next: u64,
     slots: VecDeque<Slot>,
     /// How many slots at the front are known not to be full.
@@ -87,6 +86,20 @@ impl Buffer {
             bytes: 0,
             skipped: 0,
             given_up: BTreeMap::new(),
+        }
+    }
+
+    /// The next sequence to leave.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// A datagram that waits, and when its source sent it.
+    pub(super) fn get(&self, sequence: u64) -> Option<(&Bytes, Time)> {
+        let at = usize::try_from(sequence.checked_sub(self.next)?).ok()?;
+        match self.slots.get(at)? {
+            Slot::Full { payload, sent } => Some((payload, *sent)),
+            _ => None,
         }
     }
 

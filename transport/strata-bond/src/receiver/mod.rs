@@ -6,6 +6,7 @@
 
 mod buffer;
 mod link;
+mod parity;
 mod playout;
 mod session;
 
@@ -119,6 +120,11 @@ impl Receiver {
                 if urgent {
                     session.hurry();
                 }
+                None
+            }
+            Ok(Packet::Parity(parity)) => {
+                let (link, session) = self.of_connection(connection)?;
+                session.handle_parity(now, link, packet.len(), parity);
                 None
             }
             // Only a receiver sends these.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::buffer::{Buffer, Inserted};
 use super::link::RxLink;
+use super::parity::Blocks;
 use super::playout::Playout;
 use super::{Bytes, Release};
 use crate::Time;
 use crate::stats::ReceiverStats;
 use crate::time::{micros, millis_f64};
-use crate::wire::{Data, Hello, MAX_RANGES, Report, encode_report, expand_sequence, expand_timestamp};
+use crate::wire::{Data, Hello, MAX_RANGES, Parity, Piece, Report, encode_report, expand_sequence, expand_timestamp};
 
 /// Reports follow each other at this distance while packets arrive.
 const REPORT_INTERVAL: Duration = Duration::from_millis(15);
@@ -44,6 +45,7 @@ struct Counters {
     late: u64,
     duplicates: u64,
     recovered: u64,
+    recovered_by_parity: u64,
 }
 
 /// A link and how good it is as a way back.
@@ -61,6 +63,7 @@ pub(super) struct Session {
     own_latency: Duration,
     latency: Duration,
     buffer: Buffer,
+    parity: Blocks,
     playout: Playout,
     links: BTreeMap<u8, Way>,
     counters: Counters,
@@ -80,6 +83,7 @@ impl Session {
             own_latency,
             latency: own_latency,
             buffer: Buffer::new(hello.first_sequence),
+            parity: Blocks::default(),
             playout: Playout::new(now, Time::from_micros(hello.clock_us)),
             links: BTreeMap::new(),
             counters: Counters::default(),
@@ -131,11 +135,10 @@ impl Session {
 
     /// A packet with data.
     pub(super) fn handle_data(&mut self, now: Time, link: u8, bytes: usize, data: Data) {
+        let sent = self.sent(now, data.timestamp);
         let Some(way) = self.links.get_mut(&link) else { return };
         let gap = way.link.on_packet(now, data.link_sequence, bytes);
         let sequence = expand_sequence(data.sequence, self.buffer.newest());
-        let clock = self.playout.sender_clock(now);
-        let sent = Time::from_micros(expand_timestamp(data.timestamp, clock.as_micros())).min(clock + AHEAD);
         let repeat = data.repeat;
         if !repeat {
             self.playout.on_packet(now, sent);
@@ -144,21 +147,56 @@ impl Session {
         }
         self.arrived(gap);
         self.tail = TAIL_REPEATS;
-        self.store(now, sequence, sent, data);
+        if self.store(now, sequence, sent, data) == Some(Inserted::Complete)
+            && let Some(first) = self.parity.of(sequence)
+        {
+            self.recover(now, first);
+        }
     }
 
-    fn store(&mut self, now: Time, sequence: u64, sent: Time, data: Data) {
+    /// A packet with parity.
+    pub(super) fn handle_parity(&mut self, now: Time, link: u8, bytes: usize, parity: Parity) {
+        self.handle_ping(now, link, bytes, parity.link_sequence);
+        let first = expand_sequence(parity.first, self.buffer.newest());
+        if first >= self.buffer.next() {
+            self.parity.insert(first, parity);
+            self.recover(now, first);
+        }
+    }
+
+    /// Puts together what is missing in a block, if its parity suffices.
+    fn recover(&mut self, now: Time, first: u64) {
+        for (sequence, datagram) in self.parity.recover(first, &self.buffer) {
+            let sent = self.sent(now, datagram.timestamp);
+            let (timestamp, payload) = (datagram.timestamp, datagram.payload);
+            let data = Data { link_sequence: 0, sequence, timestamp, piece: Piece::Whole, repeat: true, payload };
+            if self.store(now, sequence, sent, data) == Some(Inserted::Complete) {
+                self.counters.recovered_by_parity += 1;
+            }
+        }
+    }
+
+    /// A send time in full.
+    fn sent(&self, now: Time, timestamp: u64) -> Time {
+        let clock = self.playout.sender_clock(now);
+        Time::from_micros(expand_timestamp(timestamp, clock.as_micros())).min(clock + AHEAD)
+    }
+
+    /// What became of a datagram or its half; none if it came too late.
+    fn store(&mut self, now: Time, sequence: u64, sent: Time, data: Data) -> Option<Inserted> {
         if now > self.playout.release_at(sent, self.latency) + LATE_TOLERANCE && self.buffer.too_late(sequence) {
             self.counters.late += 1;
-            return;
+            return None;
         }
         let repeat = data.repeat;
-        match self.buffer.insert(sequence, sent, data) {
+        let inserted = self.buffer.insert(sequence, sent, data);
+        match inserted {
             Inserted::Complete if repeat => self.counters.recovered += 1,
             Inserted::Late => self.counters.late += 1,
             Inserted::Duplicate => self.counters.duplicates += 1,
             Inserted::Complete | Inserted::Half | Inserted::Refused => {}
         }
+        Some(inserted)
     }
 
     /// When the first datagram that is there is to go out.
@@ -172,6 +210,7 @@ impl Session {
             return None;
         }
         let popped = self.buffer.pop()?;
+        self.parity.forget_below(self.buffer.next());
         self.playout.start();
         self.counters.delivered += 1;
         self.counters.delivered_bytes += popped.payload.len() as u64;
@@ -253,6 +292,7 @@ impl Session {
         stats.late += self.counters.late;
         stats.duplicates += self.counters.duplicates;
         stats.recovered += self.counters.recovered;
+        stats.recovered_by_parity += self.counters.recovered_by_parity;
     }
 
     /// Adds what this session is like now.

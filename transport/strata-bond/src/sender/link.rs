@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use super::flight::{Entry, Flight};
+use super::loss::{Losses, Lost};
+use super::pace::Pace;
 use super::path::Path;
 use super::rate::{Newest, Rate};
 use super::rescue::Carrier;
 use super::train::Trains;
-use super::window::{PACKET, Progress, Window};
+use super::window::{LOSS_LIMIT_PERCENT, PACKET, Progress, Window};
 use crate::Time;
 use crate::scheduler::LinkView;
 use crate::stats::{LinkState, SenderLinkStats};
@@ -58,23 +60,6 @@ pub(super) enum Need {
     Probe,
 }
 
-/// How fast what is on its way over a link arrives now.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    /// Bytes per second; none before it is known.
-    rate: Option<u64>,
-    round_trip: Duration,
-    extra_delay: Duration,
-}
-
-impl Pace {
-    /// When the last of `bytes` in flight arrives, counted from the fastest empty link's arrival of a packet sent now.
-    pub(super) fn arrives(&self, bytes: u64) -> Duration {
-        let drain = self.rate.map_or(0, |rate| bytes.saturating_mul(1_000_000) / rate);
-        Duration::from_micros(drain).saturating_sub(self.round_trip) + self.extra_delay
-    }
-}
-
 /// Answers of a report, for whoever knows the datagrams.
 pub(super) type Resolved = Vec<(Entry, bool)>;
 
@@ -94,6 +79,7 @@ pub(super) struct TxLink {
     path: Path,
     rate: Rate,
     window: Window,
+    losses: Losses,
     progress: Time,
     last_sent: Time,
     /// A ping follows the last packets, so that their loss shows as a gap.
@@ -127,6 +113,7 @@ impl TxLink {
             path: Path::new(now, Duration::from_millis(100)),
             rate: Rate::default(),
             window: Window::new(),
+            losses: Losses::default(),
             progress: now,
             last_sent: now,
             followed: true,
@@ -240,6 +227,29 @@ impl TxLink {
         }
     }
 
+    /// The packet just sent was parity: its loss leaves no gap either.
+    pub(super) fn count_parity(&mut self) {
+        self.followed = false;
+        self.stats.parity_packets += 1;
+    }
+
+    /// What it lost of the datagrams that it carried lately.
+    pub(super) fn lost_lately(&self, now: Time) -> Lost {
+        self.losses.lately(now)
+    }
+
+    /// What it is proven to carry beyond what it does, in bits per second: it delivered that before, or a
+    /// train did, and has neither a
+    /// queue nor losses that look like a shaper's.
+    pub(super) fn spare_bps(&self, now: Time) -> u64 {
+        let Lost { packets, lost, .. } = self.lost_lately(now);
+        if self.path.queue() > FULL_QUEUE || lost * 100 > packets * LOSS_LIMIT_PERCENT {
+            return 0;
+        }
+        let proven = self.proven_bps(now).unwrap_or(0).max(self.capacity_bps());
+        proven.saturating_sub(self.rate.last_second(now) * 8)
+    }
+
     /// What the scheduler sees; none while it carries nothing.
     pub(super) fn view(&self, now: Time, offset_us: Option<i64>, repair: bool) -> Option<LinkView> {
         if !self.carries() {
@@ -299,6 +309,9 @@ impl TxLink {
         let mut newest = None;
         let (mut acknowledged, mut lost, mut arrivals) = (0, 0, 0);
         for (entry, arrived) in &resolved {
+            if entry.sequence.is_some() && !entry.given_up {
+                self.losses.packet(now, *arrived);
+            }
             if *arrived {
                 acknowledged += u64::from(entry.bytes);
                 arrivals += 1;
@@ -547,6 +560,11 @@ impl TxLink {
     /// How long a repeat over this link takes, with a chance to see it fail.
     pub(super) fn repeat_time(&self, offset_us: Option<i64>) -> Duration {
         self.path.extra_delay(offset_us) + self.path.smoothed_rtt()
+    }
+
+    /// How long after a packet it is known that it was lost, queues aside.
+    pub(super) fn answer_time(&self) -> Duration {
+        self.path.least_rtt() + self.path.noise() + REPORT_INTERVAL
     }
 
     pub(super) fn stats(&self, now: Time, offset_us: Option<i64>) -> SenderLinkStats {

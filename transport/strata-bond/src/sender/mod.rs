@@ -6,8 +6,12 @@
 
 mod flight;
 mod link;
+mod loss;
 mod meter;
+mod pace;
+mod parity;
 mod path;
+mod protect;
 mod rate;
 mod rescue;
 mod spare;
@@ -30,6 +34,7 @@ use crate::{MAX_DATAGRAM, Time};
 use flight::Entry;
 use link::{Need, TxLink};
 use meter::Meter;
+use protect::Protection;
 use rescue::{Case, Elsewhere, Verdict};
 use spare::Spare;
 use store::Store;
@@ -108,6 +113,7 @@ pub struct Sender {
     awake: Time,
     spare: Spare,
     spare_for_trains: Spare,
+    protection: Protection,
     target: Target,
     target_due: Time,
     unsent_seen: u64,
@@ -135,6 +141,7 @@ impl Sender {
             awake: now,
             spare: spare::COPIES,
             spare_for_trains: spare::TRAINS,
+            protection: Protection::default(),
             target: Target::default(),
             target_due: now,
             unsent_seen: 0,
@@ -242,7 +249,7 @@ impl Sender {
                 Ok(())
             }
             // Only a sender sends these.
-            Packet::Data(_) | Packet::Hello(_) | Packet::Ping { .. } => Err(ParseError::Value),
+            Packet::Data(_) | Packet::Hello(_) | Packet::Ping { .. } | Packet::Parity(_) => Err(ParseError::Value),
         }
     }
 
@@ -309,7 +316,10 @@ impl Sender {
         if let Some(ready) = self.ready.pop_front() {
             return Some(ready);
         }
-        self.next_control(now).or_else(|| self.next_datagram(now)).or_else(|| self.next_train(now))
+        self.next_control(now)
+            .or_else(|| self.next_datagram(now))
+            .or_else(|| self.next_parity(now))
+            .or_else(|| self.next_train(now))
     }
 
     /// When to poll again even if nothing comes; `None`: not before something comes.
@@ -339,6 +349,7 @@ impl Sender {
             self.target.link_lost(self.rest_bps());
         }
         self.repeat_overdue(now);
+        self.look_at_parity(now);
         if self.target_due <= now {
             self.target_due = now + target::TICK;
             self.tick_target(now);
@@ -518,12 +529,16 @@ impl Sender {
             let packet = Data { link_sequence, sequence, timestamp, piece, repeat, payload: part }.encode();
             self.ready.push_back(Transmit { link: id, packet });
         }
-        let left = (datagram.sent + self.latency.max(self.peer.latency)).since(now);
+        let handed_over = datagram.sent;
+        let left = (handed_over + self.latency.max(self.peer.latency)).since(now);
         let last_chance = repeat && !datagram.doubled && left < link.repeat_time(self.peer.offset_us) + LAST_MARGIN;
         if !probe {
             self.store.sent(sequence, if whole { 1 } else { 2 });
             if last_chance && self.spare.take(u32::try_from(payload.len()).unwrap_or(u32::MAX)) {
                 self.store.double(sequence, id);
+            }
+            if !repeat {
+                self.cover(sequence, handed_over, id);
             }
         }
         self.ready.pop_front()
@@ -555,6 +570,7 @@ impl Sender {
             datagrams_in: self.datagrams_in,
             bytes_in: self.bytes_in,
             retransmitted_packets: links.iter().map(|link| link.retransmitted_packets).sum(),
+            parity_packets: links.iter().map(|link| link.parity_packets).sum(),
             unsent_datagrams: self.unsent,
             queue_datagrams: self.store.queue().0,
             queue_ms: millis_f64(self.queue_age(now)),

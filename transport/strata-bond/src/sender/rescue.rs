@@ -62,7 +62,9 @@ impl Carrier {
     pub(super) fn judge(&self, case: &Case, elsewhere: &Elsewhere) -> Verdict {
         let last_chance = case.left <= elsewhere.safely;
         if self.state == LinkState::Suspect {
-            return if self.hopeless || last_chance { Verdict::Again } else { Verdict::Rest };
+            // What cannot be answered in time has no chance to lose: a moment's doubt would repeat all that is on its way.
+            let answerable = self.round_trip < case.age + case.left;
+            return if self.hopeless || (last_chance && answerable) { Verdict::Again } else { Verdict::Rest };
         }
         if !last_chance && !self.stands {
             return Verdict::Rest;
@@ -101,6 +103,8 @@ mod tests {
             (Suspect, false, false, 150, 400, 20, Rest),
             (Suspect, false, false, 150, 180, 20, Again),
             (Suspect, true, false, 150, 400, 20, Again),
+            (Suspect, false, false, 40, 50, 20, Rest),
+            (Suspect, true, false, 40, 50, 20, Again),
         ];
         for (state, hopeless, stands, age, left, arrives, verdict) in table {
             let case = Case { age: MS * age, left: MS * left, arrives: MS * arrives };

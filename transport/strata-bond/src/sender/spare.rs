@@ -36,6 +36,11 @@ impl Spare {
         self.saved = left.unwrap_or(self.saved);
         left.is_some()
     }
+
+    /// The same, but leaves half of the most for second copies.
+    pub(super) fn take_half(&mut self, bytes: u32) -> bool {
+        self.saved * 2 >= self.most && self.take(bytes)
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const QUEUE_LIMIT: Duration = Duration::from_millis(60);
 /// The delay in queues that ends the doubling at the start.
 const QUEUE_START: Duration = Duration::from_millis(25);
 /// Loss while the window is the limit that shrinks it: shapers that drop instead of queueing.
-const LOSS_LIMIT_PERCENT: u64 = 15;
+pub(super) const LOSS_LIMIT_PERCENT: u64 = 15;
 /// More than this can not be of use: 1 Gbit/s over 500 ms.
 const MOST: u64 = 64 << 20;
 

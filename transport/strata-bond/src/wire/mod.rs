@@ -6,11 +6,13 @@
 
 mod codec;
 mod hello;
+mod parity;
 mod report;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub(crate) use hello::Hello;
+pub(crate) use parity::{PARITY_HEADER, Parity};
 pub(crate) use report::{LinkReport, MAX_RANGES, Report};
 
 use codec::Reader;
@@ -27,6 +29,7 @@ const KIND_DATA: u8 = 0x10;
 const KIND_HELLO: u8 = 0x20;
 const KIND_REPORT: u8 = 0x30;
 const KIND_PING: u8 = 0x40;
+const KIND_PARITY: u8 = 0x50;
 const FLAG_FIRST_HALF: u8 = 0x01;
 const FLAG_SECOND_HALF: u8 = 0x02;
 const FLAG_REPEAT: u8 = 0x04;
@@ -145,6 +148,7 @@ pub(crate) enum Packet {
         /// To be answered at once.
         urgent: bool,
     },
+    Parity(Parity),
 }
 
 impl Packet {
@@ -157,6 +161,7 @@ impl Packet {
             KIND_PING => {
                 Ok(Self::Ping { link_sequence: Reader::new(&packet[1..]).uint(3)?, urgent: kind & FLAG_URGENT != 0 })
             }
+            KIND_PARITY => Ok(Self::Parity(Parity::parse(packet)?)),
             _ => Err(ParseError::Value),
         }
     }
@@ -225,7 +230,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_of_each_kind_is_never_a_panic(kind in 1u8..5, flags in 0u8..16, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_of_each_kind_is_never_a_panic(kind in 1u8..6, flags in 0u8..16, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut packet = vec![kind << 4 | flags];
             packet.extend(bytes);
             drop(Packet::parse(&Bytes::from(packet)));
