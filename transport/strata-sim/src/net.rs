@@ -28,6 +28,8 @@ pub struct Net {
     pub black_hole: bool,
     /// Nothing arrives at the sender; what it sends arrives.
     pub mute: bool,
+    /// Parity that arrives is acknowledged and not looked at: what the same network is to a bond without parity.
+    pub no_parity: bool,
 }
 
 impl Net {
@@ -43,7 +45,7 @@ impl Net {
     #[must_use]
     pub fn shaped(up: Shape, down: Shape) -> Self {
         let max_datagram = FULL_MTU - QUIC_BYTES;
-        Self { up, down, trace: None, max_datagram, dark: false, black_hole: false, mute: false }
+        Self { up, down, trace: None, max_datagram, dark: false, black_hole: false, mute: false, no_parity: false }
     }
 
     /// Delays that wander by `ms`, both ways.

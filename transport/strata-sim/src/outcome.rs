@@ -28,6 +28,10 @@ pub struct Outcome {
     pub p99_ms: f64,
     /// Bytes on the wire above the payload's, in percent.
     pub overhead_percent: f64,
+    /// Packets of parity that the sender handed to the links.
+    pub parity_packets: u64,
+    /// Datagrams that came out thanks to them.
+    pub recovered_by_parity: u64,
     /// Bytes on the wire of the way back, in percent of the payload's.
     pub back_percent: f64,
     /// Payload delivered, in percent of what the links could have carried; none where the source does not follow.
@@ -69,6 +73,8 @@ impl Outcome {
             p50_ms: share(0.5),
             p99_ms: share(0.99),
             overhead_percent: (sim.total(|link| link.wire_bytes) as f64 / payload - 1.0) * 100.0,
+            parity_packets: sim.sender_stats().parity_packets,
+            recovered_by_parity: sim.receiver_stats().recovered_by_parity,
             back_percent: sim.total(|link| link.back_wire_bytes) as f64 / payload * 100.0,
             used_percent: scenario.capacity_bps().map(|bps| delivered / bps * 100.0),
             swallowed: links.clone().map(|link| sim.counted(link).swallowed).collect(),

@@ -141,10 +141,29 @@ impl Scenario {
         fading
     }
 
+    /// Two links whose round trip is longer than a latency of 300 ms: no repeat is in time.
+    #[must_use]
+    pub fn far() -> Self {
+        Self::steady("far", 3_000_000, 60, vec![net(6000, 175.0, 5.0, 2.0), net(6000, 175.0, 5.0, 2.0)])
+    }
+
+    /// The same, but what is lost is lost in bursts.
+    #[must_use]
+    pub fn far_bursts() -> Self {
+        let mut far = Self { name: "far-bursts", ..Self::far() };
+        for net in &mut far.nets {
+            net.up = Shape { burst_percent: 1.0, burst_packets: 4.0, loss_percent: 0.0, ..net.up };
+        }
+        far
+    }
+
     /// The scenario of that name, if it needs no recording.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::all().into_iter().chain([Self::fading()]).find(|scenario| scenario.name == name)
+        Self::all()
+            .into_iter()
+            .chain([Self::fading(), Self::far(), Self::far_bursts()])
+            .find(|scenario| scenario.name == name)
     }
 
     /// A source that follows over recorded links: file, seconds into it, delay, jitter, loss and queue of each.

@@ -253,7 +253,9 @@ impl Sim {
         }
         if arrival.forward {
             path.moved = path.moved.filter(|&before| arrival.order <= before);
-            self.receiver.handle_packet(theirs, path.connection, &arrival.packet);
+            let packet =
+                if self.nets[arrival.link].no_parity { empty_parity(&arrival.packet) } else { arrival.packet.clone() };
+            self.receiver.handle_packet(theirs, path.connection, &packet);
         } else {
             self.refused += u64::from(self.sender.handle_packet(ours, &arrival.packet).is_err());
         }
@@ -381,6 +383,14 @@ impl Sim {
     pub fn describe(&self) -> String {
         let drops = self.total(|link| link.queue_drops);
         format!("{:#?}\n{:#?}\nqueue drops {drops}", self.sender_stats(), self.receiver_stats())
+    }
+}
+
+/// The packet, or a ping in its place if it is parity (see `docs/protocol/bond.md`).
+fn empty_parity(packet: &Bytes) -> Bytes {
+    match packet.first_chunk() {
+        Some([0x50, a, b, c]) => Bytes::copy_from_slice(&[0x40, *a, *b, *c]),
+        _ => packet.clone(),
     }
 }
 

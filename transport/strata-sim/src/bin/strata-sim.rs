@@ -84,9 +84,10 @@ fn write_line(out: &mut impl Write, sim: &Sim) -> anyhow::Result<()> {
 
 fn print(out: &mut impl Write, scenario: &Scenario, seed: u64, outcome: &Outcome) -> std::io::Result<()> {
     let used = outcome.used_percent.map_or(String::new(), |percent| format!(" used {percent:.1} %"));
+    let parity = if outcome.parity_packets > 0 { format!(" parity {}", outcome.parity_packets) } else { String::new() };
     writeln!(
         out,
-        "{:8} seed {seed}: sent {} lost {} (steady {}) late {} = {:.3} %{used} overhead {:.1} % back {:.1} % p50 {:.0} p99 {:.0} ms dark {:?} queue drops {:?}",
+        "{:8} seed {seed}: sent {} lost {} (steady {}) late {} = {:.3} %{used} overhead {:.1} %{parity} back {:.1} % p50 {:.0} p99 {:.0} ms dark {:?} queue drops {:?}",
         scenario.name,
         outcome.sent,
         outcome.lost,
