@@ -68,6 +68,16 @@ enum Step {
         connection: u8,
         link: Jump,
     },
+    Parity {
+        connection: u8,
+        link: Jump,
+        /// How far before the newest datagram the block begins, or after it.
+        first: i8,
+        count: u8,
+        total: u8,
+        index: u8,
+        bytes: u16,
+    },
     Raw {
         connection: u8,
         packet: Vec<u8>,
@@ -154,6 +164,18 @@ impl Harness {
             Step::Ping { connection, link } => {
                 let link_sequence = link.apply(&mut self.link_sequence);
                 self.packet(connection, &wire::ping(link_sequence));
+            }
+            Step::Parity { connection, link, first, count, total, index, bytes } => {
+                let parity = wire::Parity {
+                    link_sequence: link.apply(&mut self.link_sequence),
+                    first: self.sequence.saturating_add_signed(first.into()),
+                    // Mostly possible ones, of blocks of which most is there.
+                    count: count % 70,
+                    total: total % 34,
+                    index: index % 34,
+                    bytes: usize::from(bytes) % 1480,
+                };
+                self.packet(connection, &parity.write());
             }
             Step::Raw { connection, packet } => self.packet(connection, &packet.into()),
             Step::Closed { connection } => self.receiver.closed((connection & 31).into()),

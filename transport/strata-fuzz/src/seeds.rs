@@ -82,11 +82,33 @@ fn record(session: u64, max_datagram: usize, mut lost: impl FnMut(usize) -> bool
     recording
 }
 
+/// What a sender says, with gaps, whose links are so long that it sends parity; nobody answers.
+fn far() -> Recording {
+    let mut now = Time::from_micros(5_000_000);
+    let mut sender = Sender::new(now, MS * 300, crate::sender::SESSION);
+    for link in 0..2 {
+        sender.add_link(now, link, "link");
+        sender.link_up(now, link, MS * 200, 1366);
+    }
+    let mut recording = Recording { to_receiver: vec![], to_sender: vec![], packets: vec![], reports: vec![] };
+    for round in 0..60 {
+        now = now + MS * 5;
+        sender.push(now, Bytes::from(vec![round; 30 + usize::from(round)])).expect("a small datagram");
+        let sent: Vec<_> = std::iter::from_fn(|| sender.poll_transmit(now)).collect();
+        for transmit in sent.into_iter().filter(|_| round % 7 != 3) {
+            steps::write(&mut recording.to_receiver, transmit.link, MS * 5, &transmit.packet);
+            recording.packets.push(transmit.packet);
+        }
+    }
+    recording
+}
+
 fn bond() -> Vec<Seed> {
     let session = crate::sender::SESSION;
     let clean = record(session, 1366, |_| false);
     let lossy = record(session, 1366, |packet| packet % 5 == 3);
     let halves = record(session, 40, |packet| packet % 7 == 3);
+    let far = far();
     let again = record(session + 1, 1366, |_| false);
     let restart = [clean.to_receiver.as_slice(), &again.to_receiver].concat();
     let mut renewed = clean.to_receiver.clone();
@@ -96,6 +118,7 @@ fn bond() -> Vec<Seed> {
         ("receiver", "two-links", clean.to_receiver),
         ("receiver", "lossy", lossy.to_receiver),
         ("receiver", "halves", halves.to_receiver),
+        ("receiver", "parity", far.to_receiver),
         ("receiver", "sender-restarted", restart),
         ("receiver", "link-renewed", renewed),
         ("sender", "two-links", clean.to_sender),
@@ -110,6 +133,7 @@ fn bond() -> Vec<Seed> {
         ("first-half", kind(&halves.packets, 0x11)),
         ("second-half", kind(&halves.packets, 0x12)),
         ("repeat", kind(&lossy.packets, 0x14)),
+        ("parity", kind(&far.packets, 0x50)),
         ("report", kind(&clean.reports, 0x30)),
         ("report-with-gaps", kind(&lossy.reports, 0x30)),
     ];
@@ -124,6 +148,9 @@ fn drawn() -> Vec<Seed> {
     let mut any = |bytes| (0..bytes).map(|_| random.random()).collect::<Vec<u8>>();
     // Ten datagrams, 15 ms, all delivered over each link, reports back, 300 ms: twice, then a link lost and renewed.
     let round = [10, 9, 14, 0x5f, 0, 255, 16, 255, 32, 255, 14, 0x5f, 6, 255, 14, 0x9f];
+    // All links connected with 400 ms, ten datagrams every 65 ms, three packets of a link lost, the others delivered.
+    let far = [13, 200, 29, 200, 45, 200];
+    let repaired = [10, 9, 14, 0x81, 10, 9, 14, 0x81, 3, 3, 0, 255, 16, 255, 32, 255, 14, 0x81];
     let renewed = [12, 0, 10, 9, 14, 0x5f, 13, 40, 14, 0x5f, 16, 3, 19, 2, 20, 4, 21, 1, 32, 255, 14, 0x9f];
     vec![
         ("receiver_steps", "any-1", any(200)),
@@ -132,6 +159,7 @@ fn drawn() -> Vec<Seed> {
         ("sender_steps", "any-2", any(800)),
         ("pair", "any", any(400)),
         ("pair", "two-rounds", [round, round].concat()),
+        ("pair", "parity", [far.as_slice(), &repaired, &repaired, &round].concat()),
         ("pair", "link-renewed", [round.as_slice(), &renewed, &round].concat()),
     ]
 }

@@ -7,8 +7,8 @@ use strata_bond::{MAX_DATAGRAM, Sender, Time, Transmit};
 
 use crate::steps;
 
-/// What a datagram's header adds.
-const HEADER: usize = 11;
+/// What a datagram's header adds, or those of parity.
+const HEADER: usize = 16;
 /// Packets that one event may cause: all that was ever sent may have to go again, over windows that are full of it.
 const MAX_TRANSMITS: usize = 200_000;
 
@@ -82,6 +82,7 @@ impl WatchedSender {
         for link in &stats.links {
             assert!(link.queue_ms.is_finite() && link.rtt_ms.is_finite() && link.extra_delay_ms.is_finite());
             assert!(link.lost_packets <= link.sent_packets);
+            assert!(link.parity_packets <= link.sent_packets);
         }
     }
 }

@@ -109,6 +109,7 @@ impl Watched {
         assert!(stats.links.len() <= MAX_LINKS);
         assert!(stats.sessions >= self.sessions);
         assert_eq!(stats.delivered, self.released.len() as u64);
+        assert!(stats.recovered_by_parity <= stats.recovered);
         assert!(stats.late <= stats.lost + stats.buffer_datagrams + MAX_WAITING);
         // Nothing is kept for longer than the latency allows, whatever was said.
         self.wait(strata_bond::MAX_LATENCY * 2);

@@ -53,6 +53,28 @@ pub(crate) fn data(flags: u8, link_sequence: u64, sequence: u64, timestamp_us: u
     out.freeze()
 }
 
+/// A parity packet; its shard has so many bytes, which count up.
+pub(crate) struct Parity {
+    pub(crate) link_sequence: u64,
+    pub(crate) first: u64,
+    pub(crate) count: u8,
+    pub(crate) total: u8,
+    pub(crate) index: u8,
+    pub(crate) bytes: usize,
+}
+
+impl Parity {
+    pub(crate) fn write(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(0x50);
+        low24(&mut out, self.link_sequence);
+        low24(&mut out, self.first);
+        out.put_slice(&[self.count, self.total, self.index]);
+        out.extend((0..self.bytes).map(|at| at.to_le_bytes()[0]));
+        out.freeze()
+    }
+}
+
 pub(crate) fn ping(link_sequence: u64) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(0x40);
