@@ -305,7 +305,11 @@ impl Sim {
     /// When the sender refuses it.
     pub fn push(&mut self, bytes: usize) {
         let number = (self.pushed.len() as u64).to_be_bytes();
-        let payload: Bytes = number.iter().copied().cycle().take(bytes).collect();
+        self.push_payload(number.iter().copied().cycle().take(bytes).collect());
+    }
+
+    /// The source hands over this datagram.
+    pub fn push_payload(&mut self, payload: Bytes) {
         self.sender.push(self.ours(), payload.clone()).expect("the size is possible and the store has room");
         self.pushed.push((self.now, payload));
     }

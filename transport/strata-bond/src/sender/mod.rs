@@ -5,6 +5,7 @@
 //! [`Sender::poll_transmit`].
 
 mod flight;
+mod key_frames;
 mod link;
 mod loss;
 mod meter;
@@ -32,6 +33,7 @@ use crate::time::{micros, millis, millis_f64};
 use crate::wire::{self, DATA_HEADER, Data, Hello, Packet, ParseError, Piece, Report};
 use crate::{MAX_DATAGRAM, Time};
 use flight::Entry;
+use key_frames::KeyFrames;
 use link::{Need, TxLink};
 use meter::Meter;
 use protect::Protection;
@@ -54,8 +56,6 @@ const HOPE: Duration = Duration::from_millis(10);
 const CHANCES: u32 = 2;
 /// Added to the time that a copy takes: links are looked at only now and then, and the copy may meet a short queue.
 const COPY_MARGIN: Duration = Duration::from_millis(60);
-/// A repeat that leaves less than its own time and this goes twice at once.
-const LAST_MARGIN: Duration = Duration::from_millis(30);
 /// A datagram that waited for room is sent no later than this before it would be too late.
 const LATE_MARGIN: Duration = Duration::from_millis(60);
 /// Added to the time that a repeat takes.
@@ -105,6 +105,7 @@ pub struct Sender {
     started: Time,
     links: BTreeMap<u8, TxLink>,
     store: Store,
+    key_frames: KeyFrames,
     peer: Peer,
     /// Second halves that follow at once.
     ready: VecDeque<Transmit>,
@@ -134,6 +135,7 @@ impl Sender {
             started: now,
             links: BTreeMap::new(),
             store: Store::default(),
+            key_frames: KeyFrames::default(),
             peer: Peer::default(),
             ready: VecDeque::new(),
             views: Vec::new(),
@@ -234,7 +236,8 @@ impl Sender {
         self.datagrams_in += 1;
         self.bytes_in += payload.len() as u64;
         self.offered.add(now, payload.len());
-        self.store.push(now, payload);
+        let key = self.key_frames.within(&payload);
+        self.store.push(now, payload, key);
         Ok(())
     }
 
@@ -530,13 +533,9 @@ impl Sender {
             self.ready.push_back(Transmit { link: id, packet });
         }
         let handed_over = datagram.sent;
-        let left = (handed_over + self.latency.max(self.peer.latency)).since(now);
-        let last_chance = repeat && !datagram.doubled && left < link.repeat_time(self.peer.offset_us) + LAST_MARGIN;
         if !probe {
             self.store.sent(sequence, if whole { 1 } else { 2 });
-            if last_chance && self.spare.take(u32::try_from(payload.len()).unwrap_or(u32::MAX)) {
-                self.store.double(sequence, id);
-            }
+            self.copy_at_once(now, sequence, id);
             if !repeat {
                 self.cover(sequence, handed_over, id);
             }

@@ -1,4 +1,4 @@
-//! Parity of what was sent: which datagrams get it, and over which links it goes.
+//! What protects datagrams before they are lost: copies at once, and parity.
 //!
 //! The decision and its numbers are in [`parity`](super::parity); here they meet
 //! the links, the store and the common queue. Parity goes last: never while a
@@ -11,7 +11,7 @@ use super::loss::Lost;
 use super::meter::Meter;
 use super::parity::{Block, Budget, Need, TooLate, block_time};
 use super::store::WHOLE;
-use super::{LATE_MARGIN, Sender, Transmit};
+use super::{CHANCES, LATE_MARGIN, Sender, Transmit};
 use crate::Time;
 use crate::parity::{Protected, encode, shard_bytes};
 use crate::scheduler;
@@ -19,6 +19,8 @@ use crate::wire::{PARITY_HEADER, Parity};
 
 /// A link with a longer queue gets no parity.
 const QUIET: Duration = Duration::from_millis(20);
+/// A repeat that leaves less than its own time and this goes twice at once.
+const LAST_MARGIN: Duration = Duration::from_millis(30);
 /// What parity takes from the links is looked at over this time.
 const SPENT_SPAN: Duration = Duration::from_secs(1);
 
@@ -86,6 +88,27 @@ impl Sender {
             let mut block = Block::new(sequence, sent);
             block.add(sequence, link);
             parity.open = Some(block);
+        }
+    }
+
+    /// A datagram was just handed to link `id`: a copy may follow at once, over another link. That is for repeats which
+    /// nobody will see fail in time, and for key frames: for each repeat of theirs, and where there is not time for
+    /// two, within what is spare, for the first copy too.
+    pub(super) fn copy_at_once(&mut self, now: Time, sequence: u64, id: u8) {
+        let latency = self.latency();
+        let others = self.links.values().any(|link| link.id != id && link.carries());
+        let (Some(link), Some(datagram)) = (self.links.get(&id), self.store.get(sequence)) else { return };
+        let left = (datagram.sent + latency).since(now);
+        let again = link.repeat_time(self.peer.offset_us);
+        let key = datagram.key && others;
+        let bytes = datagram.payload.len();
+        if datagram.tries > 1 {
+            let wanted = !datagram.doubled && (key || left < again + LAST_MARGIN);
+            if wanted && self.spare.take(u32::try_from(bytes).unwrap_or(u32::MAX)) {
+                self.store.double(sequence, id);
+            }
+        } else if key && left < again * CHANCES + LAST_MARGIN && self.protection.budget.take(bytes as u64) {
+            self.store.repeat(sequence, id);
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Datagram {
     pub(super) payload: Bytes,
     /// When the source handed it over.
     pub(super) sent: Time,
+    /// It carries a part of a key frame, or a table.
+    pub(super) key: bool,
     /// The halves that the receiver has, one bit each.
     pub(super) got: u8,
     /// Link packets on their way that carry it and are counted on.
@@ -55,11 +57,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn push(&mut self, now: Time, payload: Bytes) {
+    pub(super) fn push(&mut self, now: Time, payload: Bytes, key: bool) {
         self.bytes += payload.len();
         self.datagrams.push_back(Datagram {
             payload,
             sent: now,
+            key,
             got: 0,
             copies: 0,
             tries: 0,
@@ -263,7 +266,7 @@ mod tests {
     fn store_of(count: u64) -> Store {
         let mut store = Store::default();
         for ms in 0..count {
-            store.push(at(ms), Bytes::from_static(b"x"));
+            store.push(at(ms), Bytes::from_static(b"x"), false);
         }
         store
     }
