@@ -4,7 +4,8 @@
 //! `arrival − send time` seen, that is, over the fastest link without a queue.
 //! Before the first release it follows each better sample at once. Afterwards it
 //! only creeps after the least sample of the last minute, slow enough that no
-//! decoder notices, so that drifting crystals never empty or fill the buffer.
+//! decoder notices, so that drifting crystals never empty or fill the buffer;
+//! what is a few milliseconds too late stays so.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,12 +18,16 @@ const SLICE: Duration = Duration::from_secs(5);
 const SLICES: usize = 12;
 /// How fast the offset may move: 500 µs per second, ten times what cheap crystals drift.
 const SLEW_PPM: u64 = 500;
+/// Releasing by no more than this too late is left as it is: viewers gain nothing by it, and see the latency move.
+const LEAVE_US: i64 = 20_000;
 
 /// The offset between the sender's clock and ours.
 #[derive(Debug)]
 pub(super) struct Playout {
     offset_us: i64,
     running: bool,
+    /// Creeping downwards, until the least sample is reached.
+    down: bool,
     slices: VecDeque<i64>,
     slice_start: Time,
     moved: Time,
@@ -32,7 +37,8 @@ impl Playout {
     /// Starts with the first packet: sent at `sent` by the sender's clock.
     pub(super) fn new(now: Time, sent: Time) -> Self {
         let sample = now.signed() - sent.signed();
-        Self { offset_us: sample, running: false, slices: VecDeque::from([sample]), slice_start: now, moved: now }
+        let slices = VecDeque::from([sample]);
+        Self { offset_us: sample, running: false, down: false, slices, slice_start: now, moved: now }
     }
 
     /// Takes the arrival of a packet that was not a repeat.
@@ -61,8 +67,10 @@ impl Playout {
             return;
         }
         self.moved = now;
-        let target = self.slices.iter().copied().min().unwrap_or(self.offset_us);
-        self.offset_us += (target - self.offset_us).clamp(-step, step);
+        let away = self.slices.iter().copied().min().map_or(0, |least| least - self.offset_us);
+        self.down = away < if self.down { 0 } else { -LEAVE_US };
+        let least = if self.down { -step } else { 0 };
+        self.offset_us += away.clamp(least, step);
     }
 
     /// The first datagram goes out: from now on the offset only creeps.
@@ -110,6 +118,18 @@ mod tests {
             playout.on_packet(at(1045 + ms), at(ms));
         }
         assert_eq!(playout.offset_us(), 1_020_000);
+    }
+
+    #[test]
+    fn a_little_too_late_stays_and_more_is_taken_back_as_a_whole() {
+        for (faster_ms, offset_us) in [(19, 1_020_000), (21, 999_000)] {
+            let mut playout = Playout::new(at(1020), at(0));
+            playout.start();
+            for ms in (0..60_000).step_by(100) {
+                playout.on_packet(at(1020 + ms - faster_ms), at(ms));
+            }
+            assert_eq!(playout.offset_us(), offset_us);
+        }
     }
 
     #[test]

@@ -4,13 +4,8 @@
 //! encoder marks where a key frame begins by the random access indicator. Of
 //! anything that is no MPEG-TS, no datagram is one.
 
-/// Bytes of a transport stream packet.
-const TS_PACKET: usize = 188;
-const SYNC: u8 = 0x47;
-const UNIT_START: u8 = 0x40;
-const HAS_ADAPTATION: u8 = 0x20;
-const HAS_PAYLOAD: u8 = 0x10;
-const RANDOM_ACCESS: u8 = 0x40;
+use strata_media::ts::{PACKET_BYTES, Packet};
+
 /// The first bytes of a PES packet; whatever else begins a unit is a table.
 const PES_START: [u8; 3] = [0, 0, 1];
 
@@ -24,39 +19,30 @@ pub(super) struct KeyFrames {
 impl KeyFrames {
     /// Whether the next datagram carries a part of a key frame, or a table.
     pub(super) fn within(&mut self, datagram: &[u8]) -> bool {
-        if datagram.is_empty() || !datagram.len().is_multiple_of(TS_PACKET) {
+        let (packets, rest) = datagram.as_chunks::<PACKET_BYTES>();
+        if !rest.is_empty() {
             return false;
         }
-        let mut any = false;
-        for packet in datagram.chunks_exact(TS_PACKET) {
-            if packet[0] != SYNC {
-                return any;
-            }
-            any |= self.packet(packet);
-        }
-        any
+        // Each is looked at, whatever was found before it: where a key frame ends has to be seen.
+        packets.iter().filter_map(Packet::new).fold(false, |any, packet| self.packet(packet) || any)
     }
 
-    fn packet(&mut self, packet: &[u8]) -> bool {
-        let (start, control) = (packet[1] & UNIT_START != 0, packet[3]);
-        let id = u16::from_be_bytes([packet[1] & 0x1f, packet[2]]);
-        let adaptation = if control & HAS_ADAPTATION == 0 { 0 } else { 1 + usize::from(packet[4]) };
-        let payload = packet.get(4 + adaptation..).filter(|_| control & HAS_PAYLOAD != 0).unwrap_or_default();
-        if !start {
+    fn packet(&mut self, packet: Packet<'_>) -> bool {
+        let (id, payload) = (packet.pid(), packet.payload());
+        if !packet.starts_unit() {
             return self.within == Some(id);
         }
         let Some((stream, _)) = payload.strip_prefix(&PES_START).and_then(|rest| rest.split_first()) else {
             return !payload.is_empty();
         };
         // Of audio each frame is one where decoding can begin.
-        let video = (0xe0..=0xef).contains(stream);
-        let random_access = adaptation > 1 && packet[5] & RANDOM_ACCESS != 0;
-        if video && random_access {
+        let key = (0xe0..=0xef).contains(stream) && packet.is_random_access();
+        if key {
             self.within = Some(id);
         } else if self.within == Some(id) {
             self.within = None;
         }
-        video && random_access
+        key
     }
 }
 
@@ -66,17 +52,17 @@ mod tests {
 
     use super::*;
 
+    const SYNC: u8 = 0x47;
     const VIDEO: u16 = 0x41;
     const AUDIO: u16 = 0x42;
 
     /// A packet that begins a unit of `stream`, or goes on with one.
     fn packet(id: u16, stream: Option<u8>, random_access: bool) -> Vec<u8> {
         let [high, low] = id.to_be_bytes();
-        let start = if stream.is_some() { UNIT_START } else { 0 };
-        let mut packet = vec![SYNC, high | start, low, HAS_ADAPTATION | HAS_PAYLOAD, 1];
-        packet.push(if random_access { RANDOM_ACCESS } else { 0 });
+        let start = if stream.is_some() { 0x40 } else { 0 };
+        let mut packet = vec![SYNC, high | start, low, 0x30, 1, if random_access { 0x40 } else { 0 }];
         packet.extend(stream.iter().flat_map(|&stream| [0, 0, 1, stream]));
-        packet.resize(TS_PACKET, 0xff);
+        packet.resize(PACKET_BYTES, 0xff);
         packet
     }
 
@@ -111,7 +97,7 @@ mod tests {
     #[test]
     fn what_is_no_transport_stream_has_none() {
         let mut frames = KeyFrames::default();
-        assert!(!frames.within(&[]) && !frames.within(&[SYNC; 100]) && !frames.within(&[0; TS_PACKET]));
+        assert!(!frames.within(&[]) && !frames.within(&[SYNC; 100]) && !frames.within(&[0; PACKET_BYTES]));
     }
 
     proptest! {
@@ -120,8 +106,8 @@ mod tests {
             let mut frames = KeyFrames::default();
             for packets in 1..=4 {
                 let mut datagram = bytes.clone();
-                datagram.resize(packets * TS_PACKET, 0x40);
-                datagram.chunks_exact_mut(TS_PACKET).for_each(|packet| packet[0] = SYNC);
+                datagram.resize(packets * PACKET_BYTES, 0x40);
+                datagram.chunks_exact_mut(PACKET_BYTES).for_each(|packet| packet[0] = SYNC);
                 frames.within(&datagram);
             }
         }
