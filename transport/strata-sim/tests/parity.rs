@@ -40,7 +40,7 @@ fn two_percent_of_loss_over_round_trips_longer_than_the_latency_are_repaired_for
 
 #[test]
 fn bursts_are_repaired_nine_times_of_ten_for_half_more() {
-    compare(&Scenario::far_bursts(), 0.7, 0.1, 62.0);
+    compare(&Scenario::far_bursts(), 0.6, 0.1, 62.0);
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl KeyFrames {
             return false;
         }
         // Each is looked at, whatever was found before it: where a key frame ends has to be seen.
-        packets.iter().filter_map(Packet::new).fold(false, |any, packet| self.packet(packet) || any)
+        packets.iter().filter_map(Packet::new).filter(|packet| self.packet(*packet)).count() > 0
     }
 
     fn packet(&mut self, packet: Packet<'_>) -> bool {
