@@ -323,9 +323,10 @@ mod tests {
     }
 
     fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
-        let facts = (any::<bool>(), any::<bool>(), 0u32..2, any::<bool>()).prop_map(|(internet, relay, guests, known)| {
-            Event::Facts { internet, relay: relay && internet, guests, known }
-        });
+        let facts =
+            (any::<bool>(), any::<bool>(), 0u32..2, any::<bool>()).prop_map(|(internet, relay, guests, known)| {
+                Event::Facts { internet, relay: relay && internet, guests, known }
+            });
         let event = prop_oneof![
             6 => facts,
             2 => any::<bool>().prop_map(Event::Stream),

@@ -1,6 +1,8 @@
-//! The device's networks.
+//! The device's networks: NetworkManager and ModemManager over D-Bus, and when the access point is on.
 //!
-//! Owns when the access point is on ([`access_point`]). Does not own pages for
-//! people (`strata-portal`) or links of streams (`strata-agent`).
+//! Owns what is asked of them and reading their answers. Does not own pages for
+//! people (`strata-portal`) or the links of streams (`strata-agent`).
 
 pub mod access_point;
+pub mod reason;
+pub mod wifi;
