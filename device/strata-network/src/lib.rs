@@ -4,5 +4,6 @@
 //! people (`strata-portal`) or the links of streams (`strata-agent`).
 
 pub mod access_point;
+pub mod network_manager;
 pub mod reason;
 pub mod wifi;

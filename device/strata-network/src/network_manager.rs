@@ -1,0 +1,391 @@
+//! NetworkManager, over D-Bus (as of 1.52).
+//!
+//! Owns what is asked of it and waiting for its answers; every failure is a
+//! [`Reason`] or a sentence. Follows its signals, never polls. Does not own when
+//! something is done.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use tokio::time;
+use zbus::proxy::CacheProperties;
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+use crate::reason::Reason;
+use crate::wifi::{Profile, Security, Ssid};
+
+/// For an answer of a service on this machine.
+const ANSWER: Duration = Duration::from_secs(25);
+/// A scan takes a few seconds.
+const SCAN: Duration = Duration::from_secs(15);
+/// `NM_DEVICE_TYPE_WIFI`.
+const WIFI: u32 = 2;
+/// `NM_WIFI_DEVICE_CAP_AP`.
+const CAN_BE_ACCESS_POINT: u32 = 0x40;
+
+/// `NMDeviceState`.
+mod state {
+    pub(super) const DISCONNECTED: u32 = 30;
+    pub(super) const ACTIVATED: u32 = 100;
+    pub(super) const FAILED: u32 = 120;
+}
+
+type Dictionary = HashMap<String, OwnedVariant>;
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager",
+    default_service = "org.freedesktop.NetworkManager",
+    default_path = "/org/freedesktop/NetworkManager"
+)]
+trait Manager {
+    fn get_devices(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+    fn deactivate_connection(&self, active: &zbus::ObjectPath<'_>) -> zbus::Result<()>;
+    #[zbus(name = "AddAndActivateConnection2")]
+    fn add_and_activate(
+        &self,
+        connection: &Profile,
+        device: &zbus::ObjectPath<'_>,
+        specific: &zbus::ObjectPath<'_>,
+        options: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<(OwnedObjectPath, OwnedObjectPath, Dictionary)>;
+    fn check_connectivity(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn connectivity(&self) -> zbus::Result<u32>;
+}
+
+#[zbus::proxy(interface = "org.freedesktop.NetworkManager.Device", default_service = "org.freedesktop.NetworkManager")]
+trait Device {
+    fn disconnect(&self) -> zbus::Result<()>;
+    #[zbus(property)]
+    fn interface(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn device_type(&self) -> zbus::Result<u32>;
+    #[zbus(property, name = "State")]
+    fn state(&self) -> zbus::Result<u32>;
+    #[zbus(signal, name = "StateChanged")]
+    fn changed_state(&self, new: u32, old: u32, reason: u32) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Device.Wireless",
+    default_service = "org.freedesktop.NetworkManager"
+)]
+trait Wireless {
+    fn get_all_access_points(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+    fn request_scan(&self, options: HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
+    #[zbus(property)]
+    fn last_scan(&self) -> zbus::Result<i64>;
+    #[zbus(property)]
+    fn wireless_capabilities(&self) -> zbus::Result<u32>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Settings.Connection",
+    default_service = "org.freedesktop.NetworkManager"
+)]
+trait Connection {
+    fn save(&self) -> zbus::Result<()>;
+    fn delete(&self) -> zbus::Result<()>;
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// NetworkManager does not answer.
+    #[error("NetworkManager is not reached")]
+    Bus(#[from] zbus::Error),
+    /// Nor within the time that this takes.
+    #[error("NetworkManager did not {0} in time")]
+    Late(&'static str),
+    /// The network was not joined.
+    #[error("the network was not joined: {0:?}")]
+    Refused(Reason),
+}
+
+/// How far the device gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connectivity {
+    /// Not looked yet.
+    Unknown,
+    /// Nowhere.
+    None,
+    /// To a page that wants a login first: a hotel's.
+    Portal,
+    /// Into a network that leads nowhere.
+    Limited,
+    /// Into the internet.
+    Full,
+}
+
+impl From<u32> for Connectivity {
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::None,
+            2 => Self::Portal,
+            3 => Self::Limited,
+            4 => Self::Full,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A Wi-Fi radio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Radio {
+    path: OwnedObjectPath,
+    /// The interface's name.
+    pub interface: String,
+    /// Whether it can be an access point.
+    pub can_be_access_point: bool,
+}
+
+/// A network as it was heard: the strongest of its access points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub ssid: Ssid,
+    /// What it asks for.
+    pub security: Security,
+    /// 0 to 100.
+    pub strength: u8,
+    /// In megahertz.
+    pub frequency: u32,
+}
+
+/// A connection that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    settings: OwnedObjectPath,
+    active: OwnedObjectPath,
+}
+
+/// NetworkManager.
+#[derive(Debug, Clone)]
+pub struct NetworkManager {
+    bus: zbus::Connection,
+}
+
+impl NetworkManager {
+    /// Behind this connection to the system's bus.
+    #[must_use]
+    pub fn new(bus: zbus::Connection) -> Self {
+        Self { bus }
+    }
+
+    async fn manager(&self) -> zbus::Result<ManagerProxy<'static>> {
+        ManagerProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await
+    }
+
+    async fn device(&self, radio: &Radio) -> zbus::Result<DeviceProxy<'static>> {
+        DeviceProxy::builder(&self.bus).path(radio.path.clone()).cache_properties(CacheProperties::No).build().await
+    }
+
+    async fn wireless(&self, path: &OwnedObjectPath) -> zbus::Result<WirelessProxy<'static>> {
+        WirelessProxy::builder(&self.bus).path(path.clone()).cache_properties(CacheProperties::No).build().await
+    }
+
+    async fn settings(&self, path: &OwnedObjectPath) -> zbus::Result<ConnectionProxy<'static>> {
+        ConnectionProxy::builder(&self.bus).path(path.clone()).build().await
+    }
+
+    /// How far the device gets, looked at now.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn check_connectivity(&self) -> Result<Connectivity, Error> {
+        let manager = self.manager().await?;
+        let number = time::timeout(ANSWER, manager.check_connectivity()).await.map_err(|_| Error::Late("look"))??;
+        Ok(number.into())
+    }
+
+    /// The Wi-Fi radios, by interface.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn radios(&self) -> Result<Vec<Radio>, Error> {
+        let mut radios = Vec::new();
+        for path in self.manager().await?.get_devices().await? {
+            let radio = Radio { path: path.clone(), interface: String::new(), can_be_access_point: false };
+            let device = self.device(&radio).await?;
+            // One that was pulled out meanwhile is none.
+            let (Ok(WIFI), Ok(interface)) = (device.device_type().await, device.interface().await) else { continue };
+            let capabilities = self.wireless(&path).await?.wireless_capabilities().await?;
+            let can_be_access_point = capabilities & CAN_BE_ACCESS_POINT != 0;
+            radios.push(Radio { path, interface, can_be_access_point });
+        }
+        radios.sort_by(|a, b| a.interface.cmp(&b.interface));
+        Ok(radios)
+    }
+
+    /// Looks for networks now; by name, too, for those that hide it.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached, or the scan does not end.
+    pub async fn scan(&self, radio: &Radio, hidden: &[Ssid]) -> Result<(), Error> {
+        let wireless =
+            WirelessProxy::builder(&self.bus).path(radio.path.clone()).cache_properties(CacheProperties::Lazily);
+        let wireless = wireless.build().await?;
+        let mut changes = wireless.receive_last_scan_changed().await;
+        let before = wireless.last_scan().await?;
+        let names: Vec<Vec<u8>> = hidden.iter().map(|ssid| ssid.bytes().to_vec()).collect();
+        let mut options = HashMap::new();
+        if !names.is_empty() {
+            options.insert("ssids", Variant::from(names));
+        }
+        wireless.request_scan(options).await?;
+        let ended = async {
+            while let Some(change) = changes.next().await {
+                if change.get().await.is_ok_and(|now| now != before) {
+                    return;
+                }
+            }
+        };
+        time::timeout(SCAN, ended).await.map_err(|_| Error::Late("scan"))
+    }
+
+    /// The networks heard by the last scan, strongest first.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn networks(&self, radio: &Radio) -> Result<Vec<Network>, Error> {
+        let mut networks = Vec::new();
+        for path in self.wireless(&radio.path).await?.get_all_access_points().await? {
+            // One that was not heard any more meanwhile is none.
+            if let Ok(Some(network)) = self.network(path).await {
+                networks.push(network);
+            }
+        }
+        Ok(strongest(networks))
+    }
+
+    async fn network(&self, path: OwnedObjectPath) -> zbus::Result<Option<Network>> {
+        let proxy: zbus::Proxy<'_> = zbus::proxy::Builder::new(&self.bus)
+            .destination("org.freedesktop.NetworkManager")
+            .path(path)
+            .interface("org.freedesktop.NetworkManager.AccessPoint")
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let Some(ssid) = Ssid::new(&proxy.get_property::<Vec<u8>>("Ssid").await?) else { return Ok(None) };
+        let general = proxy.get_property("Flags").await?;
+        let (wpa, rsn) = (proxy.get_property("WpaFlags").await?, proxy.get_property("RsnFlags").await?);
+        Ok(Some(Network {
+            ssid,
+            security: Security::of(general, wpa, rsn),
+            strength: proxy.get_property("Strength").await?,
+            frequency: proxy.get_property("Frequency").await?,
+        }))
+    }
+
+    /// Brings up a profile on a radio, and keeps it in memory only: [`keep`](Self::keep) makes it last, and until then
+    /// a power cut leaves nothing of it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says why it did not come up; nothing of it is left then.
+    pub async fn bring_up(&self, radio: &Radio, profile: &Profile, within: Duration) -> Result<Joined, Error> {
+        let device = self.device(radio).await?;
+        let mut changes = device.receive_changed_state().await?;
+        let options = HashMap::from([("persist", Variant::from("memory"))]);
+        let anything = zbus::ObjectPath::try_from("/").map_err(zbus::Error::from)?;
+        let manager = self.manager().await?;
+        let (settings, active, _) = manager.add_and_activate(profile, &radio.path, &anything, options).await?;
+        let states = changes.by_ref().filter_map(|change| async move {
+            let arguments = change.args().ok()?;
+            Some((*arguments.new(), *arguments.reason()))
+        });
+        let outcome = time::timeout(within, outcome(Box::pin(states))).await;
+        let failure = match outcome {
+            Ok(Ok(())) => return Ok(Joined { settings, active }),
+            Ok(Err(reason)) => Error::Refused(reason),
+            Err(_) => Error::Late("join the network"),
+        };
+        // A profile that does not work is not kept for the next start to try.
+        self.settings(&settings).await?.delete().await?;
+        Err(failure)
+    }
+
+    /// Keeps the profile across restarts.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached, or cannot write.
+    pub async fn keep(&self, joined: &Joined) -> Result<(), Error> {
+        Ok(self.settings(&joined.settings).await?.save().await?)
+    }
+
+    /// Takes a connection down, and forgets a profile that was not kept.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn take_down(&self, joined: &Joined) -> Result<(), Error> {
+        Ok(self.manager().await?.deactivate_connection(&joined.active).await?)
+    }
+}
+
+/// How an activation ends, from the states that follow its begin.
+async fn outcome(mut states: impl Stream<Item = (u32, u32)> + Unpin) -> Result<(), Reason> {
+    // Whatever was connected before is taken down first, with reasons of its own.
+    let (mut begun, mut told) = (false, None);
+    while let Some((state, reason)) = states.next().await {
+        match state {
+            state::ACTIVATED => return Ok(()),
+            state::FAILED => return Err(Reason::of(reason).or(told).unwrap_or(Reason::Other(reason))),
+            state::DISCONNECTED if begun => return Err(Reason::of(reason).or(told).unwrap_or(Reason::Other(reason))),
+            number if (state::DISCONNECTED + 1..state::ACTIVATED).contains(&number) => {
+                begun = true;
+                told = Reason::of(reason).or(told);
+            }
+            _ => {}
+        }
+    }
+    Err(Reason::Ended)
+}
+
+/// One entry for each name and security, the strongest; strongest first.
+fn strongest(mut networks: Vec<Network>) -> Vec<Network> {
+    networks.sort_by(|a, b| b.strength.cmp(&a.strength).then_with(|| a.ssid.cmp(&b.ssid)));
+    let mut seen = std::collections::HashSet::new();
+    networks.retain(|network| seen.insert((network.ssid.clone(), network.security)));
+    networks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(name: &str, security: Security, strength: u8) -> Network {
+        Network { ssid: Ssid::new(name.as_bytes()).unwrap(), security, strength, frequency: 2437 }
+    }
+
+    #[test]
+    fn a_network_of_many_access_points_is_one_and_one_that_only_has_its_name_is_another() {
+        let heard = vec![
+            network("Hall", Security::Personal, 40),
+            network("Hall", Security::Personal, 80),
+            network("Hall", Security::Open, 60),
+            network("Bar", Security::Open, 60),
+        ];
+        let shown: Vec<_> =
+            strongest(heard).iter().map(|network| (network.ssid.to_string(), network.strength)).collect();
+        assert_eq!(shown, [("Hall".into(), 80), ("Bar".into(), 60), ("Hall".into(), 60)]);
+    }
+
+    #[tokio::test]
+    async fn how_an_activation_ends_is_read_from_its_states() {
+        let table = [
+            (vec![(40, 0), (50, 0), (70, 0), (80, 0), (100, 0)], Ok(())),
+            // The former network goes first.
+            (vec![(110, 60), (30, 60), (40, 0), (100, 0)], Ok(())),
+            (vec![(40, 0), (50, 0), (60, 0), (120, 7)], Err(Reason::WrongKey)),
+            (vec![(40, 0), (50, 0), (60, 8), (50, 0), (120, 0)], Err(Reason::WrongKey)),
+            (vec![(40, 0), (50, 0), (120, 53)], Err(Reason::NetworkGone)),
+            (vec![(40, 0), (50, 0), (70, 0), (120, 5)], Err(Reason::NoAddress)),
+            (vec![(40, 0), (50, 0), (30, 39)], Err(Reason::Ended)),
+            (vec![(40, 0), (120, 1)], Err(Reason::Other(1))),
+            (vec![], Err(Reason::Ended)),
+        ];
+        for (states, ends) in table {
+            assert_eq!(outcome(futures_util::stream::iter(states.clone())).await, ends, "{states:?}");
+        }
+    }
+}
