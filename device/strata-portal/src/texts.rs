@@ -1,0 +1,215 @@
+//! Every sentence of the device's pages, in every language: one place.
+//!
+//! A text that is missing in a language does not compile.
+
+use crate::language::Language;
+
+macro_rules! texts {
+    ($($(#[$what:meta])* $name:ident: $english:literal, $german:literal, $spanish:literal, $french:literal;)*) => {
+        /// The texts in one language.
+        #[derive(Debug)]
+        pub struct Texts {
+            $($(#[$what])* pub $name: &'static str,)*
+        }
+
+        static ENGLISH: Texts = Texts { $($name: $english,)* };
+        static GERMAN: Texts = Texts { $($name: $german,)* };
+        static SPANISH: Texts = Texts { $($name: $spanish,)* };
+        static FRENCH: Texts = Texts { $($name: $french,)* };
+
+        #[cfg(test)]
+        const ALL: &[(&str, [&str; 4])] = &[$((stringify!($name), [$english, $german, $spanish, $french]),)*];
+    };
+}
+
+texts! {
+    /// Title of the first page.
+    welcome: "Set up this encoder",
+        "Diesen Encoder einrichten",
+        "Configurar este codificador",
+        "Configurer cet encodeur";
+    /// What the person is about to do.
+    welcome_steps: "Two steps: bring it online, and connect it to your relay.",
+        "Zwei Schritte: online bringen und mit dem Relay verbinden.",
+        "Dos pasos: conectarlo a Internet y vincularlo con su relay.",
+        "Deux étapes : le mettre en ligne et le relier à votre relais.";
+    /// Heading of the list of networks.
+    networks: "Wi-Fi networks",
+        "WLAN-Netze",
+        "Redes wifi",
+        "Réseaux Wi-Fi";
+    /// Before the age of the list.
+    networks_seen: "Last looked for",
+        "Zuletzt gesucht",
+        "Última búsqueda",
+        "Dernière recherche";
+    /// On the button that looks again.
+    scan_again: "Look again",
+        "Neu suchen",
+        "Buscar de nuevo",
+        "Chercher à nouveau";
+    /// Beside that button, with one radio.
+    scan_blinks: "This Wi-Fi goes away for about 15 seconds while the encoder looks. Your phone may switch to another network: come back to this one.",
+        "Dieses WLAN verschwindet etwa 15 Sekunden lang, während der Encoder sucht. Das Telefon wechselt vielleicht in ein anderes Netz: Bitte hierher zurückkehren.",
+        "Esta red wifi desaparece unos 15 segundos mientras el codificador busca. Puede que su teléfono cambie de red: vuelva a esta.",
+        "Ce réseau Wi-Fi disparaît environ 15 secondes pendant que l’encodeur cherche. Votre téléphone changera peut-être de réseau : revenez sur celui-ci.";
+    /// Where no network was heard.
+    no_networks: "No network was heard. Move the encoder or its antenna, or use a cable or a modem.",
+        "Kein Netz gefunden. Den Encoder oder seine Antenne anders aufstellen, oder Kabel oder Modem benutzen.",
+        "No se encontró ninguna red. Mueva el codificador o su antena, o use un cable o un módem.",
+        "Aucun réseau trouvé. Déplacez l’encodeur ou son antenne, ou utilisez un câble ou un modem.";
+    /// On the link to a network that hides its name.
+    other_network: "A network that is not in the list",
+        "Ein Netz, das nicht in der Liste steht",
+        "Una red que no está en la lista",
+        "Un réseau absent de la liste";
+    /// Label of the name's field.
+    network_name: "Name of the network",
+        "Name des Netzes",
+        "Nombre de la red",
+        "Nom du réseau";
+    /// Label of the passphrase's field.
+    passphrase: "Passphrase",
+        "Passwort",
+        "Contraseña",
+        "Mot de passe";
+    /// On the button that joins.
+    join: "Connect",
+        "Verbinden",
+        "Conectar",
+        "Se connecter";
+    /// While it joins, with one radio.
+    joining: "The encoder connects now, and this Wi-Fi goes away. If that fails, it comes back within 30 seconds and says why.",
+        "Der Encoder verbindet sich jetzt, und dieses WLAN verschwindet. Klappt es nicht, ist es nach 30 Sekunden wieder da und nennt den Grund.",
+        "El codificador se conecta ahora y esta red wifi desaparece. Si falla, vuelve en 30 segundos y dice por qué.",
+        "L’encodeur se connecte maintenant et ce réseau Wi-Fi disparaît. En cas d’échec, il revient sous 30 secondes et dit pourquoi.";
+    /// Label of the token's field.
+    token: "Enrolment token",
+        "Anmelde-Token",
+        "Token de registro",
+        "Jeton d’inscription";
+    /// Where one finds the token.
+    token_where: "On the relay’s page “Devices”, choose “Add a device”.",
+        "Auf der Relay-Seite „Devices“ „Add a device“ wählen.",
+        "En la página «Devices» del relay, elija «Add a device».",
+        "Sur la page « Devices » du relais, choisissez « Add a device ».";
+    /// On the button that sends the token.
+    enrol: "Connect to the relay",
+        "Mit dem Relay verbinden",
+        "Vincular con el relay",
+        "Relier au relais";
+    /// Title when all is well.
+    online: "The encoder is online",
+        "Der Encoder ist online",
+        "El codificador está en línea",
+        "L’encodeur est en ligne";
+    /// What happens next.
+    online_next: "This Wi-Fi goes away now. Everything else is on your relay’s pages.",
+        "Dieses WLAN verschwindet jetzt. Alles Weitere steht auf den Seiten des Relays.",
+        "Esta red wifi desaparece ahora. Todo lo demás está en las páginas de su relay.",
+        "Ce réseau Wi-Fi disparaît maintenant. Tout le reste se trouve sur les pages de votre relais.";
+    /// The key was wrong.
+    wrong_key: "The passphrase was not accepted. Check capital letters and similar characters, and type it again.",
+        "Das Passwort wurde nicht angenommen. Groß- und Kleinschreibung und ähnliche Zeichen prüfen und noch einmal eingeben.",
+        "La red no aceptó la contraseña. Compruebe mayúsculas y caracteres parecidos y escríbala de nuevo.",
+        "Le mot de passe n’a pas été accepté. Vérifiez les majuscules et les caractères semblables, puis saisissez-le à nouveau.";
+    /// The network went away.
+    network_gone: "The network was not heard any more. Move closer to it, or choose another one.",
+        "Das Netz war nicht mehr zu empfangen. Näher herangehen oder ein anderes wählen.",
+        "La red ya no se recibe. Acérquese o elija otra.",
+        "Le réseau n’est plus reçu. Rapprochez-vous ou choisissez-en un autre.";
+    /// No DHCP.
+    no_address: "The network let the encoder in but gave it no address. Restart the router, or give a fixed address.",
+        "Das Netz hat den Encoder eingelassen, ihm aber keine Adresse gegeben. Den Router neu starten oder eine feste Adresse eintragen.",
+        "La red aceptó el codificador pero no le dio una dirección. Reinicie el router o indique una dirección fija.",
+        "Le réseau a accepté l’encodeur mais ne lui a pas donné d’adresse. Redémarrez le routeur ou indiquez une adresse fixe.";
+    /// The network leads nowhere.
+    no_internet: "The network does not lead to the internet. Check the router’s own connection.",
+        "Das Netz führt nicht ins Internet. Die Verbindung des Routers prüfen.",
+        "La red no lleva a Internet. Compruebe la conexión del router.",
+        "Le réseau ne mène pas à Internet. Vérifiez la connexion du routeur.";
+    /// A portal upstream.
+    hotel_portal: "The network wants a login on a page of its own, as in hotels. The encoder cannot do that: share a phone’s connection, or use a modem or a cable.",
+        "Das Netz verlangt eine Anmeldung auf einer eigenen Seite, wie in Hotels. Das kann der Encoder nicht: die Verbindung eines Telefons teilen oder Modem oder Kabel benutzen.",
+        "La red pide iniciar sesión en una página propia, como en los hoteles. El codificador no puede hacerlo: comparta la conexión de un teléfono o use un módem o un cable.",
+        "Le réseau demande une connexion sur sa propre page, comme dans les hôtels. L’encodeur ne peut pas le faire : partagez la connexion d’un téléphone, ou utilisez un modem ou un câble.";
+    /// Names are not resolved.
+    dns_broken: "The network does not find the relay’s name. Give other name servers, such as 9.9.9.9.",
+        "Das Netz findet den Namen des Relays nicht. Andere Nameserver eintragen, etwa 9.9.9.9.",
+        "La red no encuentra el nombre del relay. Indique otros servidores de nombres, como 9.9.9.9.",
+        "Le réseau ne trouve pas le nom du relais. Indiquez d’autres serveurs de noms, comme 9.9.9.9.";
+    /// The clock is wrong.
+    clock_wrong: "The encoder’s clock is wrong and the network gives no time. Without the right time no secure connection is possible.",
+        "Die Uhr des Encoders geht falsch, und das Netz liefert keine Zeit. Ohne richtige Zeit ist keine sichere Verbindung möglich.",
+        "El reloj del codificador está mal y la red no da la hora. Sin la hora correcta no hay conexión segura.",
+        "L’horloge de l’encodeur est fausse et le réseau ne donne pas l’heure. Sans la bonne heure, aucune connexion sûre n’est possible.";
+    /// The relay is not reached.
+    relay_unreachable: "The internet is there, but the relay does not answer. Check its address, or ask whoever runs it.",
+        "Das Internet ist da, aber das Relay antwortet nicht. Die Adresse prüfen oder den Betreiber fragen.",
+        "Hay Internet, pero el relay no responde. Compruebe su dirección o pregunte a quien lo administra.",
+        "Internet est là, mais le relais ne répond pas. Vérifiez son adresse ou demandez à son exploitant.";
+    /// The token was used.
+    token_used: "This token was used already. Make a new one on the relay.",
+        "Dieses Token wurde schon benutzt. Auf dem Relay ein neues erstellen.",
+        "Este token ya se usó. Cree uno nuevo en el relay.",
+        "Ce jeton a déjà servi. Créez-en un nouveau sur le relais.";
+    /// The token is too old.
+    token_expired: "This token has expired. Make a new one on the relay.",
+        "Dieses Token ist abgelaufen. Auf dem Relay ein neues erstellen.",
+        "Este token ha caducado. Cree uno nuevo en el relay.",
+        "Ce jeton a expiré. Créez-en un nouveau sur le relais.";
+    /// The relay does not know it.
+    token_unknown: "The relay does not know this token. Check each character, or make a new one.",
+        "Das Relay kennt dieses Token nicht. Jedes Zeichen prüfen oder ein neues erstellen.",
+        "El relay no conoce este token. Compruebe cada carácter o cree uno nuevo.",
+        "Le relais ne connaît pas ce jeton. Vérifiez chaque caractère ou créez-en un nouveau.";
+    /// The SIM asks for its PIN.
+    sim_pin: "The SIM card asks for its PIN.",
+        "Die SIM-Karte verlangt ihre PIN.",
+        "La tarjeta SIM pide su PIN.",
+        "La carte SIM demande son code PIN.";
+    /// The SIM is locked.
+    sim_puk: "The SIM card is locked: the PIN was wrong too often. Unlock it in a phone with its PUK.",
+        "Die SIM-Karte ist gesperrt: Die PIN war zu oft falsch. In einem Telefon mit der PUK entsperren.",
+        "La tarjeta SIM está bloqueada: el PIN fue erróneo demasiadas veces. Desbloquéela en un teléfono con su PUK.",
+        "La carte SIM est bloquée : code PIN erroné trop de fois. Débloquez-la dans un téléphone avec son code PUK.";
+    /// There is none.
+    no_sim: "There is no SIM card in the modem, or it is not read. Put it in again.",
+        "Im Modem steckt keine SIM-Karte, oder sie wird nicht gelesen. Neu einsetzen.",
+        "No hay tarjeta SIM en el módem, o no se lee. Colóquela de nuevo.",
+        "Il n’y a pas de carte SIM dans le modem, ou elle n’est pas lue. Remettez-la en place.";
+    /// No access point name.
+    no_apn: "The modem needs the name of the operator’s access point (APN). The operator’s pages say it.",
+        "Das Modem braucht den Zugangspunkt (APN) des Anbieters. Er steht auf dessen Seiten.",
+        "El módem necesita el punto de acceso (APN) del operador. Está en las páginas del operador.",
+        "Le modem a besoin du point d’accès (APN) de l’opérateur. Il figure sur les pages de l’opérateur.";
+}
+
+impl Texts {
+    /// In that language.
+    #[must_use]
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &ENGLISH,
+            Language::German => &GERMAN,
+            Language::Spanish => &SPANISH,
+            Language::French => &FRENCH,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_text_is_another_in_each_language() {
+        for (name, texts) in ALL {
+            for (at, text) in texts.iter().enumerate() {
+                assert!(!text.trim().is_empty(), "{name}");
+                assert!(!texts[..at].contains(text), "{name}: “{text}” twice");
+                assert_eq!(text.ends_with('.'), texts[0].ends_with('.'), "{name}: “{text}”");
+            }
+        }
+    }
+}
