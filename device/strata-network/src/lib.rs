@@ -5,5 +5,6 @@
 
 pub mod access_point;
 pub mod network_manager;
+pub mod own_network;
 pub mod reason;
 pub mod wifi;
