@@ -163,6 +163,26 @@ texts! {
         "Das Relay kennt dieses Token nicht. Jedes Zeichen prüfen oder ein neues erstellen.",
         "El relay no conoce este token. Compruebe cada carácter o cree uno nuevo.",
         "Le relais ne connaît pas ce jeton. Vérifiez chaque caractère ou créez-en un nouveau.";
+    /// The network does not let it in.
+    refused: "The network did not let the encoder in. It may allow only certain devices, or speak a security that the encoder does not.",
+        "Das Netz hat den Encoder nicht eingelassen. Vielleicht erlaubt es nur bestimmte Geräte oder benutzt eine Sicherheit, die der Encoder nicht spricht.",
+        "La red no aceptó el codificador. Quizá solo admite ciertos aparatos o usa una seguridad que el codificador no conoce.",
+        "Le réseau n’a pas accepté l’encodeur. Il n’autorise peut-être que certains appareils, ou emploie une sécurité que l’encodeur ne connaît pas.";
+    /// Nothing more is known.
+    not_joined: "The connection did not come about. Try again; if that does not help, restart the encoder.",
+        "Die Verbindung kam nicht zustande. Noch einmal versuchen; hilft das nicht, den Encoder neu starten.",
+        "La conexión no se estableció. Inténtelo de nuevo; si no ayuda, reinicie el codificador.",
+        "La connexion n’a pas abouti. Réessayez ; si cela n’aide pas, redémarrez l’encodeur.";
+    /// A modem without network.
+    no_mobile_network: "The modem finds no network that lets it in. Check the antenna and whether the SIM card is active.",
+        "Das Modem findet kein Netz, das es einlässt. Antenne prüfen, und ob die SIM-Karte freigeschaltet ist.",
+        "El módem no encuentra ninguna red que lo acepte. Compruebe la antena y que la tarjeta SIM esté activa.",
+        "Le modem ne trouve aucun réseau qui l’accepte. Vérifiez l’antenne et que la carte SIM est active.";
+    /// A cable that is not there.
+    no_cable: "No cable is plugged in, or its other end is off.",
+        "Kein Kabel steckt, oder das andere Ende ist aus.",
+        "No hay ningún cable conectado, o el otro extremo está apagado.",
+        "Aucun câble n’est branché, ou l’autre bout est éteint.";
     /// The SIM asks for its PIN.
     sim_pin: "The SIM card asks for its PIN.",
         "Die SIM-Karte verlangt ihre PIN.",
