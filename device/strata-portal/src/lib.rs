@@ -6,5 +6,6 @@
 pub mod device;
 pub mod gate;
 pub mod language;
+mod pages;
 pub mod probes;
 pub mod texts;

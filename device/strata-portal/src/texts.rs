@@ -33,6 +33,116 @@ texts! {
         "Zwei Schritte: online bringen und mit dem Relay verbinden.",
         "Dos pasos: conectarlo a Internet y vincularlo con su relay.",
         "Deux étapes : le mettre en ligne et le relier à votre relais.";
+    /// Heading of the first step.
+    step_internet: "Internet",
+        "Verbindung ins Internet",
+        "Conexión a Internet",
+        "Accès à Internet";
+    /// It is done.
+    internet_there: "The internet is reached.",
+        "Das Internet ist erreichbar.",
+        "Hay conexión a Internet.",
+        "Internet est accessible.";
+    /// Heading of the second step.
+    step_relay: "Relay",
+        "Verbindung zum Relay",
+        "Vínculo con el relay",
+        "Liaison au relais";
+    /// It is done.
+    relay_there: "Connected to the relay.",
+        "Mit dem Relay verbunden.",
+        "Vinculado con el relay.",
+        "Relié au relais.";
+    /// It goes on.
+    enrolling: "The encoder connects to the relay. This takes up to a minute.",
+        "Der Encoder verbindet sich mit dem Relay. Das dauert bis zu einer Minute.",
+        "El codificador se vincula con el relay. Tarda hasta un minuto.",
+        "L’encodeur se relie au relais. Cela prend jusqu’à une minute.";
+    /// Heading of the cameras.
+    inputs: "Cameras and inputs",
+        "Kameras und Eingänge",
+        "Cámaras y entradas",
+        "Caméras et entrées";
+    /// None.
+    no_inputs: "No camera was found. You can plug one in later.",
+        "Keine Kamera gefunden. Sie kann später angeschlossen werden.",
+        "No se encontró ninguna cámara. Puede conectarla más tarde.",
+        "Aucune caméra trouvée. Vous pourrez en brancher une plus tard.";
+    /// Title of the modems' page.
+    modems: "Modems",
+        "Mobilfunk-Modems",
+        "Módems",
+        "Modems mobiles";
+    /// Before the PIN's remaining tries.
+    pin_tries: "tries left",
+        "verbleibende Versuche",
+        "intentos restantes",
+        "essais restants";
+    /// On the button that gives the PIN.
+    unlock: "Unlock",
+        "Entsperren",
+        "Desbloquear",
+        "Débloquer";
+    /// On a button that keeps what was typed.
+    save: "Save",
+        "Speichern",
+        "Guardar",
+        "Enregistrer";
+    /// On the link to the page before.
+    back: "Back",
+        "Zurück",
+        "Volver",
+        "Retour";
+    /// A network that the device has a passphrase of.
+    known: "known",
+        "bekannt",
+        "conocida",
+        "connu";
+    /// How strong a network is.
+    signal: "Signal",
+        "Empfang",
+        "Señal",
+        "Réception";
+    /// A network without a passphrase.
+    open: "open",
+        "offen",
+        "abierta",
+        "ouvert";
+    /// A network that cannot be joined.
+    unsupported: "not supported",
+        "nicht unterstützt",
+        "no compatible",
+        "non pris en charge";
+    /// Label of an enterprise network's user name.
+    user_name: "User name",
+        "Benutzername",
+        "Nombre de usuario",
+        "Nom d’utilisateur";
+    /// Label of the relay's address.
+    relay_address: "Address of the relay",
+        "Adresse des Relays",
+        "Dirección del relay",
+        "Adresse du relais";
+    /// While it joins, with a radio to spare.
+    joining_beside: "The encoder connects now. This takes up to half a minute.",
+        "Der Encoder verbindet sich jetzt. Das dauert bis zu einer halben Minute.",
+        "El codificador se conecta ahora. Tarda hasta medio minuto.",
+        "L’encodeur se connecte maintenant. Cela prend jusqu’à une demi-minute.";
+    /// A form that was too old, or of another page.
+    form_too_old: "The page was too old. Here it is again.",
+        "Die Seite war zu alt. Hier ist sie noch einmal.",
+        "La página era demasiado antigua. Aquí está de nuevo.",
+        "La page était trop ancienne. La voici à nouveau.";
+    /// Nothing like it.
+    wrong_passphrase_length: "A passphrase has 8 to 63 characters.",
+        "Ein Passwort hat 8 bis 63 Zeichen.",
+        "Una contraseña tiene de 8 a 63 caracteres.",
+        "Un mot de passe a de 8 à 63 caractères.";
+    /// A name that no network has.
+    wrong_name: "A network’s name has 1 to 32 bytes.",
+        "Der Name eines Netzes hat 1 bis 32 Bytes.",
+        "El nombre de una red tiene de 1 a 32 bytes.",
+        "Le nom d’un réseau a de 1 à 32 octets.";
     /// Heading of the list of networks.
     networks: "Wi-Fi networks",
         "WLAN-Netze",
