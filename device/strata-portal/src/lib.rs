@@ -8,4 +8,5 @@ pub mod gate;
 pub mod language;
 mod pages;
 pub mod probes;
+pub mod server;
 pub mod texts;

@@ -1,0 +1,220 @@
+//! The portal as phones, people and attackers meet it: real sockets, a device made up.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use strata_network::wifi::{Credentials, Security, Ssid, Wish};
+use strata_portal::device::{Answer, Device, Heard, Snapshot};
+use strata_portal::server::Portal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[derive(Debug, Default)]
+struct MadeUp {
+    snapshot: Mutex<Snapshot>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl MadeUp {
+    fn note(&self, what: String) -> Answer<'_, ()> {
+        self.asked.lock().unwrap().push(what);
+        Box::pin(async {})
+    }
+}
+
+impl Device for MadeUp {
+    fn snapshot(&self) -> Answer<'_, Snapshot> {
+        let snapshot = self.snapshot.lock().unwrap().clone();
+        Box::pin(async { snapshot })
+    }
+
+    fn scan(&self) -> Answer<'_, ()> {
+        self.note("scan".into())
+    }
+
+    fn join(&self, wish: Wish) -> Answer<'_, ()> {
+        let secret = match &wish.credentials {
+            Credentials::Passphrase(secret) => secret.reveal().to_owned(),
+            other => format!("{other:?}"),
+        };
+        self.note(format!("join {} {:?} hidden {} with {secret}", wish.ssid, wish.security, wish.hidden))
+    }
+
+    fn enrol(&self, token: String, relay: Option<String>) -> Answer<'_, Result<(), String>> {
+        self.asked.lock().unwrap().push(format!("enrol {token} at {relay:?}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn enter_pin(&self, modem: u32, pin: String) -> Answer<'_, ()> {
+        self.note(format!("pin {pin} of {modem}"))
+    }
+
+    fn set_apn(&self, modem: u32, apn: String) -> Answer<'_, ()> {
+        self.note(format!("apn {apn} of {modem}"))
+    }
+}
+
+struct Rig {
+    device: Arc<MadeUp>,
+    address: SocketAddr,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let device = Arc::new(MadeUp::default());
+        device.snapshot.lock().unwrap().networks = vec![Heard {
+            ssid: Ssid::new(b"Hotel").unwrap(),
+            security: Security::Personal,
+            strength: 60,
+            known: false,
+        }];
+        let listener = TcpListener::bind((OWN, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let portal = Arc::new(Portal::new(Arc::<MadeUp>::clone(&device), OWN, [1; 32]));
+        tokio::spawn(portal.serve(listener));
+        Self { device, address }
+    }
+
+    async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Refused while it is still being sent: what was answered before counts.
+        let _closed = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn get(&self, host: &str, path: &str) -> String {
+        self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+    }
+
+    async fn post(&self, path: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        self.raw(&format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        ))
+        .await
+    }
+
+    async fn token(&self) -> String {
+        let page = self.get("127.0.0.1", "/wifi").await;
+        let after = page.split("name=\"token\" value=\"").nth(1).unwrap();
+        after.split('"').next().unwrap().to_owned()
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.device.asked.lock().unwrap().clone()
+    }
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no answer: {answer:?}"))
+}
+
+#[tokio::test]
+async fn every_systems_probe_leads_to_the_portal_and_afterwards_to_peace() {
+    let rig = Rig::start().await;
+    let probes = [
+        ("captive.apple.com", "/hotspot-detect.html", 200, "Success"),
+        ("connectivitycheck.gstatic.com", "/generate_204", 204, ""),
+        ("www.msftconnecttest.com", "/connecttest.txt", 200, "Microsoft Connect Test"),
+        ("detectportal.firefox.com", "/success.txt?ipv4", 200, "success\n"),
+        ("nmcheck.gnome.org", "/check_network_status.txt", 200, "NetworkManager is online"),
+    ];
+    for (host, path, ..) in probes {
+        let answer = rig.get(host, path).await;
+        assert_eq!(status(&answer), 302, "{host}: {answer}");
+        assert!(answer.contains("location: http://127.0.0.1/\r\n"), "{answer}");
+    }
+    assert!(rig.get("127.0.0.1", "/captive-portal/api").await.contains("{\"captive\":true,"));
+    {
+        let mut snapshot = rig.device.snapshot.lock().unwrap();
+        (snapshot.internet, snapshot.at_relay) = (true, true);
+    }
+    for (host, path, code, body) in probes {
+        let answer = rig.get(host, path).await;
+        assert_eq!(status(&answer), code, "{host}: {answer}");
+        assert!(answer.contains(body), "{host}: {answer}");
+    }
+    assert!(rig.get("127.0.0.1", "/captive-portal/api").await.contains("{\"captive\":false,"));
+}
+
+#[tokio::test]
+async fn a_person_joins_a_network_and_enrols() {
+    let rig = Rig::start().await;
+    let page = rig.get("127.0.0.1", "/wifi/join?name=486f74656c").await;
+    assert!(page.contains(">Hotel</b>") && page.contains("content-security-policy: default-src 'none'"), "{page}");
+    let token = rig.token().await;
+    let short = rig.post("/wifi/join", "", &format!("token={token}&name=486f74656c&passphrase=short")).await;
+    assert!(status(&short) == 422 && short.contains("8 to 63 characters"), "{short}");
+    for body in ["name=486f74656c&passphrase=correct+horse", "text=Caf%C3%A9&passphrase=correct+horse", "text=Open"] {
+        let answer = rig.post("/wifi/join", "", &format!("token={token}&{body}")).await;
+        assert_eq!(status(&answer), 303, "{answer}");
+    }
+    rig.post("/relay", "", &format!("token={token}&relay=wss%3A%2F%2Fr.example&enrolment=+abc+")).await;
+    rig.post("/modems/2/pin", "", &format!("token={token}&pin=1234")).await;
+    rig.post("/modems/2/pin", "", &format!("token={token}&pin=12x4")).await;
+    assert_eq!(
+        rig.asked(),
+        [
+            "join Hotel Personal hidden false with correct horse",
+            "join Café Personal hidden true with correct horse",
+            "join Open Open hidden true with None",
+            "enrol abc at Some(\"wss://r.example\")",
+            "pin 1234 of 2",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_and_old_forms_change_nothing() {
+    let rig = Rig::start().await;
+    let token = rig.token().await;
+    let form = format!("token={token}");
+    assert_eq!(status(&rig.post("/wifi/scan", "Origin: http://evil.example\r\n", &form).await), 403);
+    assert_eq!(status(&rig.post("/wifi/scan", "Origin: null\r\n", &form).await), 403);
+    assert_eq!(status(&rig.post("/wifi/scan", "", "token=0123").await), 403);
+    assert_eq!(status(&rig.post("/wifi/scan", "", "").await), 403);
+    let forged = format!(
+        "POST /wifi/scan HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    assert_eq!(status(&rig.raw(&forged).await), 421);
+    assert_eq!(rig.asked(), Vec::<String>::new());
+    assert_eq!(status(&rig.post("/wifi/scan", "Origin: http://127.0.0.1\r\n", &form).await), 303);
+    assert_eq!(rig.asked(), ["scan"]);
+}
+
+#[tokio::test]
+async fn strange_requests_get_short_answers() {
+    let rig = Rig::start().await;
+    for (path, code) in
+        [("/../../etc/passwd", 404), ("/%2e%2e/etc/passwd", 404), ("//", 404), ("/wifi/join?name=zz", 200)]
+    {
+        assert_eq!(status(&rig.get("127.0.0.1", path).await), code, "{path}");
+    }
+    assert_eq!(status(&rig.raw("PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await), 405);
+    let large = "POST /relay HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10000000\r\n\r\n";
+    assert_eq!(status(&rig.raw(&format!("{large}{}", "a".repeat(100_000))).await), 413);
+    let endless = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: {}\r\n\r\n", "a".repeat(100_000));
+    assert_eq!(status(&rig.raw(&endless).await), 431);
+    let flood = futures_util::future::join_all((0..300).map(|_| rig.get("127.0.0.1", "/"))).await;
+    let refused = flood.iter().filter(|answer| status(answer) == 429).count();
+    assert!(refused > 100, "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_nothing_is_let_go() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    let mut answer = Vec::new();
+    let begun = tokio::time::Instant::now();
+    let _closed = stream.read_to_end(&mut answer).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
