@@ -4,6 +4,7 @@
 //! people (`strata-portal`) or the links of streams (`strata-agent`).
 
 pub mod access_point;
+pub mod modem_manager;
 pub mod network_manager;
 pub mod own_network;
 pub mod reason;

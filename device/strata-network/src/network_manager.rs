@@ -287,7 +287,7 @@ impl NetworkManager {
         let device = self.device(radio).await?;
         let mut changes = device.receive_changed_state().await?;
         let options = HashMap::from([("persist", Variant::from("memory"))]);
-        let anything = zbus::ObjectPath::try_from("/").map_err(zbus::Error::from)?;
+        let anything = zbus::ObjectPath::try_from("/")?;
         let manager = self.manager().await?;
         let (settings, active, _) = manager.add_and_activate(profile, &radio.path, &anything, options).await?;
         let states = changes.by_ref().filter_map(|change| async move {
