@@ -21,7 +21,7 @@ pub(crate) struct View {
     /// For the forms of this client.
     pub(crate) form_token: String,
     /// What went wrong, above everything else.
-    pub(crate) trouble: Option<&'static str>,
+    pub(crate) trouble: Option<String>,
     refresh_s: u32,
     style: &'static str,
 }
@@ -61,7 +61,12 @@ pub(crate) fn start(mut view: View) -> askama::Result<String> {
     let s = &view.snapshot;
     let (joining, enrolling) = (s.joining.1 == Progress::Going, s.enrolment == Progress::Going);
     let failure = failed(s.joining.1).filter(|_| !s.internet).or_else(|| failed(s.enrolment).filter(|_| !s.at_relay));
-    view.trouble = view.trouble.or_else(|| failure.map(|failure| failure.text(t)));
+    let network = s.joining.0.as_ref().filter(|_| !s.internet);
+    let told = |failure: Failure| match network {
+        Some(ssid) => format!("{ssid}: {}", failure.text(t)),
+        None => failure.text(t).to_owned(),
+    };
+    view.trouble = view.trouble.or_else(|| failure.map(told));
     view.refresh_s = if joining || enrolling { WAITING_S } else { 0 };
     let (view, s) = (&view, &view.snapshot);
     Start { view, title: t.welcome, t, s, joining, enrolling }.render()
@@ -313,12 +318,12 @@ mod tests {
     #[test]
     fn what_failed_is_told_first_and_a_page_that_waits_loads_again() {
         let mut failing = snapshot();
-        failing.joining = (None, Progress::Failed(Failure::Network(Reason::WrongKey)));
+        failing.joining = (Ssid::new(b"Hotel"), Progress::Failed(Failure::Network(Reason::WrongKey)));
         let page = start(view(failing.clone())).unwrap();
-        assert!(page.contains("role=\"alert\">Das Passwort wurde nicht angenommen."), "{page}");
+        assert!(page.contains("role=\"alert\" dir=\"auto\">Hotel: Das Passwort wurde nicht angenommen."), "{page}");
         assert!(!page.contains("http-equiv"));
         failing.internet = true;
-        assert!(!start(view(failing.clone())).unwrap().contains("role=\"alert\""), "old news");
+        assert!(!start(view(failing.clone())).unwrap().contains("alert"), "old news");
         failing.joining.1 = Progress::Going;
         assert!(start(view(failing)).unwrap().contains("http-equiv=\"refresh\" content=\"3\""));
     }

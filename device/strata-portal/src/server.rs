@@ -182,7 +182,7 @@ impl Portal {
         let mut view = self.view(&parts.headers, client).await;
         let t = view.texts();
         if !self.tokens.knows(form.get("token").unwrap_or_default(), client, self.started.elapsed()) {
-            view.trouble = Some(t.form_too_old);
+            view.trouble = Some(t.form_too_old.to_owned());
             return html(StatusCode::FORBIDDEN, pages::start(view));
         }
         match parts.uri.path() {
@@ -215,12 +215,12 @@ impl Portal {
         let heard = form.get("name").and_then(pages::from_hex);
         let typed = form.get("text").and_then(|text| Ssid::new(text.as_bytes()));
         let Some(ssid) = heard.clone().or(typed) else {
-            view.trouble = Some(t.wrong_name);
+            view.trouble = Some(t.wrong_name.to_owned());
             return html(StatusCode::UNPROCESSABLE_ENTITY, pages::join(&view, None));
         };
         let wish = wish(&view.snapshot, ssid, heard.is_none(), form);
         if let Some(trouble) = refusal(&wish, t) {
-            view.trouble = Some(trouble);
+            view.trouble = Some(trouble.to_owned());
             return html(StatusCode::UNPROCESSABLE_ENTITY, pages::join(&view, heard.as_ref()));
         }
         self.device.join(wish).await;
@@ -233,7 +233,7 @@ impl Portal {
         if self.device.enrol(token.clone(), relay.map(str::to_owned)).await.is_ok() {
             return self.redirect(StatusCode::SEE_OTHER, "/");
         }
-        view.trouble = Some(view.texts().token_unknown);
+        view.trouble = Some(view.texts().token_unknown.to_owned());
         html(StatusCode::UNPROCESSABLE_ENTITY, pages::relay(&view, relay, &token))
     }
 
@@ -300,9 +300,12 @@ fn no_store(headers: &mut HeaderMap) {
 }
 
 fn plain(status: StatusCode) -> Answer {
-    let mut response = Response::new(Full::default());
+    let body = if status.is_redirection() { String::new() } else { format!("{status}\n") };
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    no_store(response.headers_mut());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    no_store(headers);
     response
 }
 
@@ -324,7 +327,8 @@ fn html(status: StatusCode, page: askama::Result<String>) -> Answer {
             "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Not "no-referrer": with it browsers hide the origin of our own forms, too.
+        (header::REFERRER_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
