@@ -313,7 +313,7 @@ impl NetworkManager {
         Ok(self.settings(&joined.settings).await?.save().await?)
     }
 
-    /// Takes a connection down, and forgets a profile that was not kept.
+    /// Takes a connection down. A profile that was not kept is gone at the next start.
     ///
     /// # Errors
     /// When NetworkManager is not reached.

@@ -41,7 +41,7 @@ impl Device for MadeUp {
         })
     }
 
-    fn enrol(&self, _token: String, relay: Option<String>) -> Answer<'_, Result<(), String>> {
+    fn enrol(&self, _token: String, relay: Option<String>) -> Answer<'_, Result<(), Failure>> {
         drop(self.change(|snapshot| {
             snapshot.relay = relay;
             snapshot.at_relay = snapshot.internet;

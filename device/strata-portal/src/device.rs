@@ -48,7 +48,8 @@ impl Failure {
                 Reason::Refused => texts.refused,
                 Reason::NoSim => texts.no_sim,
                 Reason::SimPin => texts.sim_pin,
-                Reason::SimPuk | Reason::SimWrong => texts.sim_puk,
+                Reason::SimPuk => texts.sim_puk,
+                Reason::SimWrong => texts.sim_wrong,
                 Reason::Apn => texts.no_apn,
                 Reason::NoMobileNetwork => texts.no_mobile_network,
                 Reason::NoCable => texts.no_cable,
@@ -152,8 +153,8 @@ pub trait Device: Send + Sync + Debug {
     fn scan(&self) -> Answer<'_, ()>;
     /// Joins a network.
     fn join(&self, wish: Wish) -> Answer<'_, ()>;
-    /// Enrols with a token, at another relay if one is named.
-    fn enrol(&self, token: String, relay: Option<String>) -> Answer<'_, Result<(), String>>;
+    /// Enrols with a token, at another relay if one is named; what cannot be begun is told at once.
+    fn enrol(&self, token: String, relay: Option<String>) -> Answer<'_, Result<(), Failure>>;
     /// Gives a SIM its PIN: one attempt.
     fn enter_pin(&self, modem: u32, pin: String) -> Answer<'_, ()>;
     /// Names the operator's access point.

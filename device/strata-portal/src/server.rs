@@ -230,10 +230,10 @@ impl Portal {
     async fn enrol(&self, mut view: View, form: &Form) -> Answer {
         let token = form.get("enrolment").unwrap_or_default().trim().to_owned();
         let relay = form.get("relay").map(str::trim).filter(|relay| !relay.is_empty());
-        if self.device.enrol(token.clone(), relay.map(str::to_owned)).await.is_ok() {
+        let Err(failure) = self.device.enrol(token.clone(), relay.map(str::to_owned)).await else {
             return self.redirect(StatusCode::SEE_OTHER, "/");
-        }
-        view.trouble = Some(view.texts().token_unknown.to_owned());
+        };
+        view.trouble = Some(failure.text(view.texts()).to_owned());
         html(StatusCode::UNPROCESSABLE_ENTITY, pages::relay(&view, relay, &token))
     }
 

@@ -303,6 +303,11 @@ texts! {
         "Die SIM-Karte ist gesperrt: Die PIN war zu oft falsch. In einem Telefon mit der PUK entsperren.",
         "La tarjeta SIM está bloqueada: el PIN fue erróneo demasiadas veces. Desbloquéela en un teléfono con su PUK.",
         "La carte SIM est bloquée : code PIN erroné trop de fois. Débloquez-la dans un téléphone avec son code PUK.";
+    /// It is the wrong one, or broken.
+    sim_wrong: "The modem does not accept this SIM card. Try it in a phone, or use another one.",
+        "Das Modem nimmt diese SIM-Karte nicht an. In einem Telefon probieren oder eine andere benutzen.",
+        "El módem no acepta esta tarjeta SIM. Pruébela en un teléfono o use otra.",
+        "Le modem n’accepte pas cette carte SIM. Essayez-la dans un téléphone, ou utilisez-en une autre.";
     /// There is none.
     no_sim: "There is no SIM card in the modem, or it is not read. Put it in again.",
         "Im Modem steckt keine SIM-Karte, oder sie wird nicht gelesen. Neu einsetzen.",

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strata_network::wifi::{Credentials, Security, Ssid, Wish};
-use strata_portal::device::{Answer, Device, Heard, Snapshot};
+use strata_portal::device::{Answer, Device, Failure, Heard, Snapshot};
 use strata_portal::server::Portal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,9 +45,11 @@ impl Device for MadeUp {
         self.note(format!("join {} {:?} hidden {} with {secret}", wish.ssid, wish.security, wish.hidden))
     }
 
-    fn enrol(&self, token: String, relay: Option<String>) -> Answer<'_, Result<(), String>> {
+    /// A token that begins with "old" has expired.
+    fn enrol(&self, token: String, relay: Option<String>) -> Answer<'_, Result<(), Failure>> {
         self.asked.lock().unwrap().push(format!("enrol {token} at {relay:?}"));
-        Box::pin(async { Ok(()) })
+        let old = token.starts_with("old");
+        Box::pin(async move { if old { Err(Failure::TokenExpired) } else { Ok(()) } })
     }
 
     fn enter_pin(&self, modem: u32, pin: String) -> Answer<'_, ()> {
@@ -157,6 +159,8 @@ async fn a_person_joins_a_network_and_enrols() {
         assert_eq!(status(&answer), 303, "{answer}");
     }
     rig.post("/relay", "", &format!("token={token}&relay=wss%3A%2F%2Fr.example&enrolment=+abc+")).await;
+    let old = rig.post("/relay", "Accept-Language: fr\r\n", &format!("token={token}&enrolment=old")).await;
+    assert!(status(&old) == 422 && old.contains("Ce jeton a expiré."), "{old}");
     rig.post("/modems/2/pin", "", &format!("token={token}&pin=1234")).await;
     rig.post("/modems/2/pin", "", &format!("token={token}&pin=12x4")).await;
     assert_eq!(
@@ -166,6 +170,7 @@ async fn a_person_joins_a_network_and_enrols() {
             "join Café Personal hidden true with correct horse",
             "join Open Open hidden true with None",
             "enrol abc at Some(\"wss://r.example\")",
+            "enrol old at None",
             "pin 1234 of 2",
         ]
     );

@@ -34,6 +34,7 @@ pub(crate) fn sender_structure(stats: Option<&SenderStats>, refused: u64) -> gst
             .field("sent-packets", link.sent_packets)
             .field("retransmitted-packets", link.retransmitted_packets)
             .field("parity-packets", link.parity_packets)
+            .field("train-packets", link.train_packets)
             .field("lost-packets", link.lost_packets)
             .field("error", &link.error)
             .build()

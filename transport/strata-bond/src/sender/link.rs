@@ -238,9 +238,8 @@ impl TxLink {
         self.losses.lately(now)
     }
 
-    /// What it is proven to carry beyond what it does, in bits per second: it delivered that before, or a
-    /// train did, and has neither a
-    /// queue nor losses that look like a shaper's.
+    /// What it is proven to carry beyond what it does, in bits per second: it delivered that before, or a train shows
+    /// it, and it has neither a queue nor losses that look like a shaper's.
     pub(super) fn spare_bps(&self, now: Time) -> u64 {
         let Lost { packets, lost, .. } = self.lost_lately(now);
         if self.path.queue() > FULL_QUEUE || lost * 100 > packets * LOSS_LIMIT_PERCENT {
