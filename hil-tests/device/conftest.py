@@ -18,6 +18,7 @@ from rig.vm.device import Device
 from rig.vm.image import Image, ImageMissing
 from rig.vm.server import FileServer
 from rig.vm.stack import DeviceStack
+from rig.vm.wifi import Neighbourhood
 
 # labgrid tells each command that is run; the console's text has them all.
 logging.getLogger("StepLogger").setLevel(logging.WARNING)
@@ -76,6 +77,19 @@ def booted(device: Device) -> Device:
     """The device, running, with a shell."""
     device.boot()
     return device
+
+
+@pytest.fixture(scope="module")
+def neighbourhood(request: pytest.FixtureRequest, device: Device) -> Iterator[Neighbourhood]:
+    """The device, running, with no way out but the home router that is around it; a module may set RADIOS."""
+    made = Neighbourhood(device, getattr(request.module, "RADIOS", 1))
+    try:
+        made.prepare()
+        device.boot()
+        made.begin()
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ Does not know what runs in the device.
 import contextlib
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -25,6 +26,8 @@ from ..boot import VIRTUAL
 # The device reaches the host under this address, and the host's loopback behind it.
 HOST = "10.0.2.2"
 GUEST_ADDRESSES = ("10.0.2.15", "10.0.2.65")
+# The third network card, where there is one: not for the device, but for a test that speaks from within it.
+TUNNEL_NETWORK, TUNNEL_ADDRESS, TUNNEL_MAC = "10.0.9.0/24", "10.0.9.15", "52:54:00:12:34:60"
 
 
 class MachineEnded(OSError):
@@ -40,6 +43,10 @@ class Machine:
     folder: Path
     memory_mb: int = 1024
     processors: int = 2
+    # Whether there is the third network card, for `forward`.
+    tunnel: bool = False
+    # Network cables that are out when it is switched on.
+    unplugged: tuple[int, ...] = ()
     console_text: bytearray = field(default_factory=bytearray)
     _process: subprocess.Popen | None = None
     _console: socket.socket | None = None
@@ -67,6 +74,9 @@ class Machine:
             # Two links in the same subnet, as two modems of one make are.
             options += ["-netdev", f"user,id=n{number},dhcpstart={address}"]
             options += ["-device", f"virtio-net-pci,netdev=n{number},romfile=,id=link{number}"]
+        if self.tunnel:
+            options += ["-netdev", f"user,id=tunnel,net={TUNNEL_NETWORK},dhcpstart={TUNNEL_ADDRESS}"]
+            options += ["-device", f"virtio-net-pci,netdev=tunnel,romfile=,id=tunnel0,mac={TUNNEL_MAC}"]
         options += ["-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset"]
         options += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         options += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
@@ -105,6 +115,8 @@ class Machine:
         self._wake = os.pipe()
         self._reader = threading.Thread(target=self._read_console, name="console", daemon=True)
         self._reader.start()
+        for number in self.unplugged:
+            self.set_link(number, up=False)
 
     def cut(self) -> None:
         """Cut the power, now."""
@@ -175,6 +187,21 @@ class Machine:
     def set_link(self, number: int, up: bool) -> None:
         """Plug a network cable in or out."""
         self.tell("set_link", name=f"link{number}", up=up)
+
+    def forward(self, port: int) -> int:
+        """A port of the host's loopback that leads to this one of the third network card.
+
+        QEMU takes each connection itself, before the other end is asked: one that is refused ends at once.
+        """
+        # Port 0: the host's kernel finds a free one.
+        said = self.tell(
+            "human-monitor-command", **{"command-line": f"hostfwd_add tunnel tcp:127.0.0.1:0-{TUNNEL_ADDRESS}:{port}"}
+        )
+        listed = self.tell("human-monitor-command", **{"command-line": "info usernet"})
+        found = re.findall(rf"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+{TUNNEL_ADDRESS}\s+{port}\s", listed)
+        if not found:
+            raise ValueError(f"QEMU did not forward port {port}: {said}{listed}")
+        return int(found[-1])
 
     # --- console ----------------------------------------------------------------------------------------------------
 
