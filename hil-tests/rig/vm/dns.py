@@ -51,7 +51,9 @@ def read(data: bytes, number: int) -> DnsAnswer:
                 addresses.append(str(ipaddress.ip_address(data[at : at + size])))
                 ttl_s = ttl
             at += size
-    except (struct.error, IndexError) as error:
+    except NotAnAnswer:
+        raise
+    except (struct.error, IndexError, ValueError) as error:
         raise NotAnAnswer(f"cut off: {data.hex()}") from error
     return DnsAnswer(flags & 0xF, addresses, ttl_s, bool(flags & 0x0400))
 

@@ -223,7 +223,7 @@ def read_scan(text: str) -> list[Heard]:
 
         found.append(
             Heard(
-                ssid=value("SSID").replace("\\x00", ""),
+                ssid=_unescaped(value("SSID")),
                 bssid=part[:17],
                 frequency=int(float(value("freq") or 0)),
                 signal_dbm=float(value("signal").split()[0]),
@@ -231,6 +231,12 @@ def read_scan(text: str) -> list[Heard]:
             )
         )
     return found
+
+
+def _unescaped(ssid: str) -> str:
+    """A network's name as it is; `iw` prints bytes beyond ASCII in hexadecimal, and a hidden name as zeros."""
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), ssid.encode())
+    return raw.decode(errors="replace").strip("\0")
 
 
 def read_page(text: str) -> Page:
