@@ -129,8 +129,9 @@ impl Machine {
         }
     }
 
-    /// It failed: the access point comes back at once, if there is still need of it.
-    pub fn join_failed(&mut self, now: Duration, facts: &Facts) {
+    /// The radio has nothing more to do as a client, because that failed or is done: the access point comes back at
+    /// once, if there is need of it.
+    pub fn give_back(&mut self, now: Duration, facts: &Facts) {
         self.joining = None;
         self.trying = None;
         if self.reason(now, facts).is_some() {
@@ -139,9 +140,18 @@ impl Machine {
         }
     }
 
-    /// It worked. The access point stays off while the relay is looked for.
-    pub fn joined(&mut self) {
+    /// The network is joined: the radio stays a client while it is seen what it leads to.
+    pub fn joined(&mut self, now: Duration) {
         self.joining = None;
+        self.trying = Some(now + TRY);
+    }
+
+    /// Somebody gave the device something to do online: known networks are tried at once.
+    pub fn go_online(&mut self, now: Duration, facts: &Facts) {
+        if facts.known_networks && facts.radios == Radios::One {
+            self.trying = Some(now + TRY);
+            self.radio = Radio::Client;
+        }
     }
 
     /// Why the access point is wanted; none while it is not.
@@ -271,7 +281,7 @@ mod tests {
         machine.join(s(10), &NEW);
         assert_eq!(machine.look(s(10), &NEW), Radio::Client);
         assert_eq!(machine.look(s(20), &NEW), Radio::Client);
-        machine.join_failed(s(22), &NEW);
+        machine.give_back(s(22), &NEW);
         assert_eq!(machine.radio(), Radio::AccessPoint);
         // Nobody says how it ended: the radio comes back by itself.
         machine.join(s(40), &NEW);
@@ -286,8 +296,41 @@ mod tests {
         machine.look(s(0), &two);
         machine.join(s(10), &two);
         assert_eq!(machine.look(s(11), &two), Radio::AccessPoint);
-        machine.joined();
+        machine.joined(s(20));
         assert_eq!(machine.look(s(41), &ONLINE), Radio::Client);
+    }
+
+    #[test]
+    fn a_token_that_is_given_takes_one_radio_online_for_a_while() {
+        let knows = Facts { known_networks: true, ..NEW };
+        let mut machine = Machine::new(s(0));
+        machine.look(s(60), &knows);
+        assert_eq!(machine.radio(), Radio::AccessPoint);
+        machine.go_online(s(100), &knows);
+        assert_eq!(machine.look(s(139), &knows), Radio::Client);
+        assert_eq!(machine.look(s(140), &knows), Radio::AccessPoint);
+        // Where nothing is known, or another radio is the client, the access point stays.
+        for facts in [NEW, Facts { radios: Radios::Two, ..knows }] {
+            machine.go_online(s(200), &facts);
+            assert_eq!(machine.look(s(200), &facts), Radio::AccessPoint);
+        }
+    }
+
+    #[test]
+    fn a_network_that_was_joined_has_its_time_unless_it_is_given_back_before() {
+        for (given_back_at, back_at) in [(None, 60), (Some(25), 25)] {
+            let mut machine = Machine::new(s(0));
+            machine.look(s(0), &NEW);
+            machine.join(s(10), &NEW);
+            machine.joined(s(20));
+            let back = (21..200).find(|&second| {
+                if given_back_at == Some(second) {
+                    machine.give_back(s(second), &NEW);
+                }
+                machine.look(s(second), &NEW) == Radio::AccessPoint
+            });
+            assert_eq!(back, Some(back_at));
+        }
     }
 
     #[test]
@@ -320,6 +363,7 @@ mod tests {
         Join,
         Failed,
         Joined,
+        Token,
     }
 
     fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
@@ -335,6 +379,7 @@ mod tests {
             2 => Just(Event::Join),
             1 => Just(Event::Failed),
             1 => Just(Event::Joined),
+            1 => Just(Event::Token),
         ];
         proptest::collection::vec((1u64..200, event), 1..60)
     }
@@ -355,8 +400,13 @@ mod tests {
                     Event::Enrol(enrolled) => facts.enrolled = enrolled,
                     Event::Radios(radios) => facts.radios = radios,
                     Event::Join => machine.join(s(now), &facts),
-                    Event::Failed => machine.join_failed(s(now), &facts),
-                    Event::Joined => machine.joined(),
+                    Event::Failed => machine.give_back(s(now), &facts),
+                    Event::Joined => machine.joined(s(now)),
+                    Event::Token => machine.go_online(s(now), &facts),
+                }
+                if matches!(event, Event::Join | Event::Joined | Event::Token) {
+                    // Whoever asks for something is there, and waits for it.
+                    shut = 0;
                 }
                 for _ in 0..seconds {
                     now += 1;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::{Stream, StreamExt};
 use zbus::proxy::CacheProperties;
 use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant};
 
@@ -118,6 +119,16 @@ impl ModemManager {
             .collect();
         modems.sort_by(|a, b| a.port.cmp(&b.port));
         Ok(modems)
+    }
+
+    /// Says whenever something of the modems may be different now.
+    ///
+    /// # Errors
+    /// When the bus is not reached.
+    pub async fn changes(&self) -> Result<impl Stream<Item = ()> + Send + use<>, Error> {
+        let rule = zbus::MatchRule::builder().msg_type(zbus::message::Type::Signal).path_namespace(ROOT).build()?;
+        let signals = zbus::MessageStream::for_match_rule(rule, &self.bus, None).await?;
+        Ok(signals.map(|_| ()))
     }
 
     /// Gives a modem's SIM its PIN: one attempt, and none that could lock the card.

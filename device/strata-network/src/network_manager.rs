@@ -13,7 +13,7 @@ use zbus::proxy::CacheProperties;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::reason::Reason;
-use crate::wifi::{Profile, Security, Ssid};
+use crate::wifi::{self, Profile, Security, Ssid};
 
 /// For an answer of a service on this machine.
 const ANSWER: Duration = Duration::from_secs(25);
@@ -26,7 +26,9 @@ const CAN_BE_ACCESS_POINT: u32 = 0x40;
 
 /// `NMDeviceState`.
 mod state {
+    pub(super) const UNMANAGED: u32 = 10;
     pub(super) const DISCONNECTED: u32 = 30;
+    pub(super) const IP_CONFIG: u32 = 70;
     pub(super) const ACTIVATED: u32 = 100;
     pub(super) const FAILED: u32 = 120;
 }
@@ -52,6 +54,31 @@ trait Manager {
     fn check_connectivity(&self) -> zbus::Result<u32>;
     #[zbus(property)]
     fn connectivity(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn primary_connection(&self) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(property)]
+    fn active_connections(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Connection.Active",
+    default_service = "org.freedesktop.NetworkManager"
+)]
+trait Active {
+    #[zbus(property)]
+    fn id(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn devices(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.NetworkManager.Settings",
+    default_service = "org.freedesktop.NetworkManager",
+    default_path = "/org/freedesktop/NetworkManager/Settings"
+)]
+trait Profiles {
+    fn list_connections(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
+    fn add_connection(&self, connection: &Profile) -> zbus::Result<OwnedObjectPath>;
 }
 
 #[zbus::proxy(interface = "org.freedesktop.NetworkManager.Device", default_service = "org.freedesktop.NetworkManager")]
@@ -61,6 +88,10 @@ trait Device {
     fn interface(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn device_type(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn ip4_connectivity(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn ip6_connectivity(&self) -> zbus::Result<u32>;
     #[zbus(property, name = "State")]
     fn state(&self) -> zbus::Result<u32>;
     #[zbus(signal, name = "StateChanged")]
@@ -78,6 +109,8 @@ trait Wireless {
     fn last_scan(&self) -> zbus::Result<i64>;
     #[zbus(property)]
     fn wireless_capabilities(&self) -> zbus::Result<u32>;
+    #[zbus(property)]
+    fn perm_hw_address(&self) -> zbus::Result<String>;
 }
 
 #[zbus::proxy(
@@ -85,6 +118,7 @@ trait Wireless {
     default_service = "org.freedesktop.NetworkManager"
 )]
 trait Connection {
+    fn get_settings(&self) -> zbus::Result<HashMap<String, Dictionary>>;
     fn save(&self) -> zbus::Result<()>;
     fn delete(&self) -> zbus::Result<()>;
 }
@@ -136,8 +170,36 @@ pub struct Radio {
     path: OwnedObjectPath,
     /// The interface's name.
     pub interface: String,
+    /// Its hardware address, whatever it uses now.
+    pub address: [u8; 6],
     /// Whether it can be an access point.
     pub can_be_access_point: bool,
+}
+
+/// How long a profile lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Until it is kept, or the next start: a power cut leaves nothing of it.
+    UntilKept,
+    /// As long as it is up.
+    WhileUp,
+}
+
+impl Life {
+    fn persist(self) -> &'static str {
+        match self {
+            Self::UntilKept => "memory",
+            Self::WhileUp => "volatile",
+        }
+    }
+}
+
+/// A Wi-Fi network that the device joins by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    path: OwnedObjectPath,
+    /// Its name.
+    pub ssid: Ssid,
 }
 
 /// A network as it was heard: the strongest of its access points.
@@ -173,12 +235,21 @@ impl NetworkManager {
         Self { bus }
     }
 
+    /// The connection to the system's bus.
+    pub fn bus(&self) -> &zbus::Connection {
+        &self.bus
+    }
+
     async fn manager(&self) -> zbus::Result<ManagerProxy<'static>> {
         ManagerProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await
     }
 
-    async fn device(&self, radio: &Radio) -> zbus::Result<DeviceProxy<'static>> {
-        DeviceProxy::builder(&self.bus).path(radio.path.clone()).cache_properties(CacheProperties::No).build().await
+    async fn device(&self, path: &OwnedObjectPath) -> zbus::Result<DeviceProxy<'static>> {
+        DeviceProxy::builder(&self.bus).path(path.clone()).cache_properties(CacheProperties::No).build().await
+    }
+
+    async fn active(&self, path: OwnedObjectPath) -> zbus::Result<ActiveProxy<'static>> {
+        ActiveProxy::builder(&self.bus).path(path).cache_properties(CacheProperties::No).build().await
     }
 
     async fn wireless(&self, path: &OwnedObjectPath) -> zbus::Result<WirelessProxy<'static>> {
@@ -189,14 +260,23 @@ impl NetworkManager {
         ConnectionProxy::builder(&self.bus).path(path.clone()).build().await
     }
 
-    /// How far the device gets, looked at now.
+    /// How far the device got when NetworkManager looked last.
     ///
     /// # Errors
     /// When NetworkManager is not reached.
-    pub async fn check_connectivity(&self) -> Result<Connectivity, Error> {
+    pub async fn connectivity(&self) -> Result<Connectivity, Error> {
+        Ok(self.manager().await?.connectivity().await?.into())
+    }
+
+    /// How far one gets over a radio alone, looked at now.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn check_connectivity_of(&self, radio: &Radio) -> Result<Connectivity, Error> {
         let manager = self.manager().await?;
-        let number = time::timeout(ANSWER, manager.check_connectivity()).await.map_err(|_| Error::Late("look"))??;
-        Ok(number.into())
+        time::timeout(ANSWER, manager.check_connectivity()).await.map_err(|_| Error::Late("look"))??;
+        let device = self.device(&radio.path).await?;
+        Ok(device.ip4_connectivity().await?.max(device.ip6_connectivity().await?).into())
     }
 
     /// The Wi-Fi radios, by interface.
@@ -206,16 +286,116 @@ impl NetworkManager {
     pub async fn radios(&self) -> Result<Vec<Radio>, Error> {
         let mut radios = Vec::new();
         for path in self.manager().await?.get_devices().await? {
-            let radio = Radio { path: path.clone(), interface: String::new(), can_be_access_point: false };
-            let device = self.device(&radio).await?;
             // One that was pulled out meanwhile is none.
-            let (Ok(WIFI), Ok(interface)) = (device.device_type().await, device.interface().await) else { continue };
-            let capabilities = self.wireless(&path).await?.wireless_capabilities().await?;
-            let can_be_access_point = capabilities & CAN_BE_ACCESS_POINT != 0;
-            radios.push(Radio { path, interface, can_be_access_point });
+            if let Ok(Some(radio)) = self.radio(path).await {
+                radios.push(radio);
+            }
         }
         radios.sort_by(|a, b| a.interface.cmp(&b.interface));
         Ok(radios)
+    }
+
+    /// None of a device that is no radio, or one that NetworkManager leaves alone.
+    async fn radio(&self, path: OwnedObjectPath) -> zbus::Result<Option<Radio>> {
+        let device = self.device(&path).await?;
+        if device.device_type().await? != WIFI || device.state().await? <= state::UNMANAGED {
+            return Ok(None);
+        }
+        let wireless = self.wireless(&path).await?;
+        let capabilities = wireless.wireless_capabilities().await?;
+        let address = hardware_address(&wireless.perm_hw_address().await?).unwrap_or_default();
+        let can_be_access_point = capabilities & CAN_BE_ACCESS_POINT != 0;
+        Ok(Some(Radio { path, interface: device.interface().await?, address, can_be_access_point }))
+    }
+
+    /// Of these radios those over which the way into the internet goes.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn uplinks(&self, radios: &[Radio]) -> Result<Vec<Radio>, Error> {
+        let primary = self.manager().await?.primary_connection().await?;
+        if primary.as_str() == "/" {
+            return Ok(Vec::new());
+        }
+        // One that ended meanwhile is no way anywhere.
+        let devices = self.active(primary).await?.devices().await.unwrap_or_default();
+        Ok(radios.iter().filter(|radio| devices.contains(&radio.path)).cloned().collect())
+    }
+
+    /// Ends the connections of this name: those that a former life of this program left.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn end_all(&self, id: &str) -> Result<(), Error> {
+        let manager = self.manager().await?;
+        for path in manager.active_connections().await? {
+            if self.active(path.clone()).await?.id().await.is_ok_and(|name| name == id) {
+                manager.deactivate_connection(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The networks that the device joins by itself.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn known(&self) -> Result<Vec<Known>, Error> {
+        let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
+        let mut known = Vec::new();
+        for path in profiles.list_connections().await? {
+            // One that was deleted meanwhile is not known.
+            let Ok(groups) = self.settings(&path).await?.get_settings().await else { continue };
+            known.extend(joined_by_itself(&groups).map(|ssid| Known { path, ssid }));
+        }
+        Ok(known)
+    }
+
+    /// Has the modem at this port use an operator's access point, in place of what was set for it before.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached, or cannot write.
+    pub async fn set_apn(&self, port: &str, apn: &str) -> Result<(), Error> {
+        let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
+        let former = profiles.list_connections().await?;
+        let new = profiles.add_connection(&mobile(port, apn)).await?;
+        for path in former.into_iter().filter(|path| *path != new) {
+            let Ok(groups) = self.settings(&path).await?.get_settings().await else { continue };
+            let text = |key| groups.get("connection").and_then(|group| group.get(key)).cloned();
+            let is =
+                |key, value: &str| text(key).and_then(|text| String::try_from(text).ok()).as_deref() == Some(value);
+            if is("type", "gsm") && is("interface-name", port) {
+                self.settings(&path).await?.delete().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the other profiles of this network: they were for a former password.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached, or does not let go of one.
+    pub async fn forget_others(&self, ssid: &Ssid, kept: &Joined) -> Result<(), Error> {
+        for known in self.known().await? {
+            if known.ssid == *ssid && known.path != kept.settings {
+                self.settings(&known.path).await?.delete().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whenever something of it may be different now: devices, connections, how far the device gets.
+    ///
+    /// # Errors
+    /// When the bus is not reached.
+    pub async fn changes(&self) -> Result<impl Stream<Item = ()> + Send + use<>, Error> {
+        let rule = zbus::MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .path("/org/freedesktop/NetworkManager")
+            .interface("org.freedesktop.DBus.Properties")
+            .build()?;
+        let signals = zbus::MessageStream::for_match_rule(rule, &self.bus, None).await?;
+        Ok(signals.map(|_| ()))
     }
 
     /// Looks for networks now; by name, too, for those that hide it.
@@ -278,15 +458,20 @@ impl NetworkManager {
         }))
     }
 
-    /// Brings up a profile on a radio, and keeps it in memory only: [`keep`](Self::keep) makes it last, and until then
-    /// a power cut leaves nothing of it.
+    /// Brings up a profile on a radio; [`keep`](Self::keep) makes it last.
     ///
     /// # Errors
     /// [`Error::Refused`] says why it did not come up; nothing of it is left then.
-    pub async fn bring_up(&self, radio: &Radio, profile: &Profile, within: Duration) -> Result<Joined, Error> {
-        let device = self.device(radio).await?;
+    pub async fn bring_up(
+        &self,
+        radio: &Radio,
+        profile: &Profile,
+        life: Life,
+        within: Duration,
+    ) -> Result<Joined, Error> {
+        let device = self.device(&radio.path).await?;
         let mut changes = device.receive_changed_state().await?;
-        let options = HashMap::from([("persist", Variant::from("memory"))]);
+        let options = HashMap::from([("persist", Variant::from(life.persist()))]);
         let anything = zbus::ObjectPath::try_from("/")?;
         let manager = self.manager().await?;
         let (settings, active, _) = manager.add_and_activate(profile, &radio.path, &anything, options).await?;
@@ -294,14 +479,15 @@ impl NetworkManager {
             let arguments = change.args().ok()?;
             Some((*arguments.new(), *arguments.reason()))
         });
-        let outcome = time::timeout(within, outcome(Box::pin(states))).await;
-        let failure = match outcome {
-            Ok(Ok(())) => return Ok(Joined { settings, active }),
+        let joined = Joined { settings, active };
+        let failure = match time::timeout(within, outcome(Box::pin(states))).await {
+            Ok(Ok(())) => return Ok(joined),
             Ok(Err(reason)) => Error::Refused(reason),
+            Err(_) if device.state().await? == state::IP_CONFIG => Error::Refused(Reason::NoAddress),
             Err(_) => Error::Late("join the network"),
         };
         // A profile that does not work is not kept for the next start to try.
-        self.settings(&settings).await?.delete().await?;
+        self.forget(&joined).await?;
         Err(failure)
     }
 
@@ -311,6 +497,14 @@ impl NetworkManager {
     /// When NetworkManager is not reached, or cannot write.
     pub async fn keep(&self, joined: &Joined) -> Result<(), Error> {
         Ok(self.settings(&joined.settings).await?.save().await?)
+    }
+
+    /// Takes a connection down and its profile with it.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn forget(&self, joined: &Joined) -> Result<(), Error> {
+        Ok(self.settings(&joined.settings).await?.delete().await?)
     }
 
     /// Takes a connection down. A profile that was not kept is gone at the next start.
@@ -339,6 +533,42 @@ async fn outcome(mut states: impl Stream<Item = (u32, u32)> + Unpin) -> Result<(
         }
     }
     Err(Reason::Ended)
+}
+
+/// The profile of a modem that names its operator's access point.
+fn mobile(port: &str, apn: &str) -> Profile {
+    let text = |text: &str| Variant::from(text.to_owned());
+    Profile::from([
+        (
+            "connection",
+            wifi::group([
+                ("id", text(&format!("mobile {port}"))),
+                ("type", text("gsm")),
+                ("interface-name", text(port)),
+            ]),
+        ),
+        ("gsm", wifi::group([("apn", text(apn))])),
+        ("ipv4", wifi::group([("method", text("auto"))])),
+        ("ipv6", wifi::group([("method", text("auto"))])),
+    ])
+}
+
+/// `02:00:00:00:a1:0f`.
+fn hardware_address(text: &str) -> Option<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
+/// The network of a profile that is used without anybody asking for it; none of other profiles.
+fn joined_by_itself(groups: &HashMap<String, Dictionary>) -> Option<Ssid> {
+    let wireless = groups.get("802-11-wireless")?;
+    let text = |value: &OwnedVariant| String::try_from(value.clone()).ok();
+    let access_point = wireless.get("mode").and_then(text).is_some_and(|mode| mode != "infrastructure");
+    let asked_for = groups.get("connection")?.get("autoconnect").and_then(|value| bool::try_from(value).ok());
+    if access_point || asked_for == Some(false) {
+        return None;
+    }
+    Ssid::new(&Vec::<u8>::try_from(wireless.get("ssid")?.clone()).ok()?)
 }
 
 /// One entry for each name and security, the strongest; strongest first.

@@ -285,7 +285,9 @@ impl Address {
     }
 }
 
-fn group<const N: usize>(settings: [(&'static str, Variant<'static>); N]) -> HashMap<&'static str, Variant<'static>> {
+pub(crate) fn group<const N: usize>(
+    settings: [(&'static str, Variant<'static>); N],
+) -> HashMap<&'static str, Variant<'static>> {
     HashMap::from(settings)
 }
 

@@ -28,6 +28,10 @@ pub enum Failure {
     Clock,
     /// The relay does not answer.
     Relay,
+    /// What was typed is no address of a relay.
+    RelayAddress,
+    /// The token could not be kept.
+    Storage,
     /// The token was used before.
     TokenUsed,
     /// The token is too old.
@@ -60,6 +64,8 @@ impl Failure {
             Self::Dns => texts.dns_broken,
             Self::Clock => texts.clock_wrong,
             Self::Relay => texts.relay_unreachable,
+            Self::RelayAddress => texts.relay_address_wrong,
+            Self::Storage => texts.storage_failed,
             Self::TokenUsed => texts.token_used,
             Self::TokenExpired => texts.token_expired,
             Self::TokenUnknown => texts.token_unknown,

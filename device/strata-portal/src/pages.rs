@@ -53,6 +53,8 @@ struct Start<'a> {
     s: &'a Snapshot,
     joining: bool,
     enrolling: bool,
+    /// The network that is known to work, while the radio is the access point.
+    works: Option<String>,
 }
 
 /// Where one begins, and sees how far one got.
@@ -67,9 +69,10 @@ pub(crate) fn start(mut view: View) -> askama::Result<String> {
         None => failure.text(t).to_owned(),
     };
     view.trouble = view.trouble.or_else(|| failure.map(told));
+    let works = network.filter(|_| s.joining.1 == Progress::Done).map(Ssid::to_string);
     view.refresh_s = if joining || enrolling { WAITING_S } else { 0 };
     let (view, s) = (&view, &view.snapshot);
-    Start { view, title: t.welcome, t, s, joining, enrolling }.render()
+    Start { view, title: t.welcome, t, s, joining, enrolling, works }.render()
 }
 
 /// A network as the pages show it.

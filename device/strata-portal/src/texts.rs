@@ -133,6 +133,26 @@ texts! {
         "Die Seite war zu alt. Hier ist sie noch einmal.",
         "La página era demasiado antigua. Aquí está de nuevo.",
         "La page était trop ancienne. La voici à nouveau.";
+    /// What was typed is none.
+    relay_address_wrong: "This is not the address of a relay. It looks like wss://relay.example.net.",
+        "Das ist keine Adresse eines Relays. Sie sieht aus wie wss://relay.example.net.",
+        "Esta no es la dirección de un relay. Tiene la forma wss://relay.example.net.",
+        "Ce n’est pas l’adresse d’un relais. Elle ressemble à wss://relay.example.net.";
+    /// The device's own disk.
+    storage_failed: "The encoder could not keep this: its storage is full or damaged.",
+        "Der Encoder konnte das nicht speichern: Sein Speicher ist voll oder beschädigt.",
+        "El codificador no pudo guardarlo: su almacenamiento está lleno o dañado.",
+        "L’encodeur n’a pas pu l’enregistrer : sa mémoire est pleine ou endommagée.";
+    /// A network that was joined, while the radio is the access point again.
+    network_works: "This network works. The encoder uses it as soon as it knows its relay:",
+        "Dieses Netz funktioniert. Der Encoder nutzt es, sobald er sein Relay kennt:",
+        "Esta red funciona. El codificador la usará en cuanto conozca su relay:",
+        "Ce réseau fonctionne. L’encodeur l’utilisera dès qu’il connaîtra son relais :";
+    /// A token that waits for a network.
+    token_kept: "The token is kept. The encoder uses it as soon as it is online.",
+        "Der Token ist gespeichert. Der Encoder nutzt ihn, sobald er online ist.",
+        "El token está guardado. El codificador lo usará en cuanto tenga conexión.",
+        "Le jeton est enregistré. L’encodeur l’utilisera dès qu’il sera en ligne.";
     /// Nothing like it.
     wrong_passphrase_length: "A passphrase has 8 to 63 characters.",
         "Ein Passwort hat 8 bis 63 Zeichen.",
