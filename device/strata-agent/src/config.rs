@@ -102,6 +102,9 @@ pub struct Config {
     /// Whether a clean end of the agent stops the streams.
     #[serde(default)]
     pub stop_streams_on_exit: bool,
+    /// Whether this machine may be a Wi-Fi access point for people to set it up: its radios are the agent's then.
+    #[serde(default)]
+    pub access_point: bool,
     /// When the access point is on, until the relay says otherwise.
     #[serde(default)]
     pub ap_policy: ApPolicy,

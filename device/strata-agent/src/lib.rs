@@ -2,10 +2,10 @@
 //! and its streams alive.
 //!
 //! Owns the control connection ([`relay`]), what the device has
-//! ([`inventory`]), the streams' encoder processes ([`stream`]) and how the
-//! three meet ([`agent`]). Does not own media: that is the encoder's, a process
-//! of its own per stream which outlives the agent. Does not own the network's
-//! settings, updates or the portal.
+//! ([`inventory`]), the streams' encoder processes ([`stream`]), the way in for
+//! whoever sets the device up ([`onboarding`]) and how the four meet ([`agent`]).
+//! Does not own media: that is the encoder's, a process of its own per stream
+//! which outlives the agent. Does not own updates, or what NetworkManager does.
 
 pub mod agent;
 pub mod config;
@@ -21,6 +21,7 @@ mod lock;
 pub mod logging;
 mod logs;
 mod notify;
+pub mod onboarding;
 mod problems;
 mod program;
 pub mod relay;

@@ -1,7 +1,7 @@
 //! `strata-agent`: the command line of the device's daemon.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use strata_agent::agent::Agent;
 use strata_agent::config::{Config, RelayUrl};
 use strata_agent::enrol::{Wanted, enrol};
+use strata_agent::onboarding::label;
 use strata_agent::{logging, session};
 
 /// The device's daemon: keeps in touch with the relay, runs streams.
@@ -47,6 +48,8 @@ enum Command {
         #[arg(long, value_name = "FILE", requires = "relay")]
         ca: Option<PathBuf>,
     },
+    /// Print the device's label as SVG: its own Wi-Fi network, passphrase, a QR code that phones join by, serial number.
+    Label,
     /// Become a program in a session of its own (the agent starts its children by this).
     #[command(name = session::SUBCOMMAND, hide = true)]
     RunInSession {
@@ -83,6 +86,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         let token = read_token()?;
         let done = enrol(&config, Wanted { relay: relay.as_ref(), ca_file: ca.as_deref(), token: &token })?;
         eprintln!("{done}");
+        return Ok(());
+    }
+    if let Some(Command::Label) = &arguments.command {
+        let label = label(&config)?;
+        std::io::stdout().write_all(label.as_bytes()).context("the label cannot be written")?;
         return Ok(());
     }
     let log = logging::start(&config.log_level)?;

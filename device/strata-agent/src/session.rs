@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use caps::CapSet;
 
 /// The hidden subcommand of `strata-agent`.
 pub const SUBCOMMAND: &str = "run-in-session";
@@ -29,6 +30,8 @@ pub fn command(program: &Path) -> tokio::process::Command {
 /// Names the program.
 pub fn become_program(program: &OsString, arguments: &[OsString]) -> anyhow::Result<()> {
     nix::unistd::setsid().context("cannot start a session")?;
+    // What the agent may, to open its pages, is nothing for its children.
+    caps::clear(None, CapSet::Ambient).context("cannot give up the agent's capabilities")?;
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", Path::new(program).display()))
 }

@@ -44,7 +44,7 @@ pub(crate) struct StateFile {
 /// What went wrong last.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct LastError {
-    /// For programs: `unreachable`, `not_enrolled`, `refused`, `revoked`.
+    /// For programs: docs/device/agent.md has them all.
     pub(crate) kind: ProblemKind,
     /// For people.
     pub(crate) message: String,

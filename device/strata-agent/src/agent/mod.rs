@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use strata_control::{DeviceMessage, EndReason, Envelope, MessageId, RelayMessage, StreamId};
+use strata_control::{DeviceMessage, EndReason, Envelope, LinkState, MessageId, RelayMessage, StreamId};
 use strata_identity::KeyPair;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
@@ -34,7 +34,7 @@ use crate::relay_address::RelayAddress;
 use crate::state::{Action, Event, Machine};
 use crate::state_file::{LastError, StateFile, StatePublisher};
 use crate::stream::{self, EndedStore, Found, RecordStore, StreamContext, StreamEvent, StreamHandle, Surroundings};
-use crate::{files, logs, notify};
+use crate::{files, logs, notify, onboarding};
 
 use image::{Image, agent_info};
 
@@ -68,6 +68,8 @@ pub struct Agent {
     status_due: Instant,
     status_sent: Instant,
     state_file: StatePublisher,
+    /// For whoever sets the device up.
+    standing: watch::Sender<onboarding::Standing>,
     log: LogTail,
     /// Tasks that live as long as the agent.
     tasks: JoinSet<()>,
@@ -84,6 +86,8 @@ struct Relay {
     outgoing: Option<Outgoing>,
     connected_since: Option<Timestamp>,
     last_error: Option<LastError>,
+    /// Attempts that failed since the start.
+    failures: u64,
     /// The relay's clock ahead of this one, in milliseconds.
     clock_offset_ms: Option<i64>,
 }
@@ -124,7 +128,11 @@ impl Agent {
         let agent_info = agent_info();
         let mut tasks = JoinSet::new();
         let image = Image::watch(&context.config, agent_info.image_version.is_some(), &mut tasks);
-        let settings = Settings { config: context.config.clone(), key, agent: agent_info };
+        let (standing, relay_now) = (watch::Sender::default(), Arc::new(Notify::new()));
+        if context.config.access_point && !simulate {
+            tasks.spawn(onboarding::run(context.config.clone(), Arc::clone(&relay_now), standing.subscribe()));
+        }
+        let settings = Settings { config: context.config.clone(), key, agent: agent_info, now: relay_now };
         tasks.spawn(scanner.run(context.config.scan_interval(), inventory_sender));
         let now = Instant::now();
         let mut agent = Self {
@@ -140,6 +148,7 @@ impl Agent {
                 outgoing: None,
                 connected_since: None,
                 last_error: None,
+                failures: 0,
                 clock_offset_ms: None,
             },
             replies: JoinSet::new(),
@@ -151,6 +160,7 @@ impl Agent {
             status_due: now,
             status_sent: now,
             state_file: StatePublisher::new(context.config.run_dir.join("state.json")),
+            standing,
             log,
             tasks,
             connection: Some(Connection::new(settings, relay_sender)),
@@ -250,6 +260,7 @@ impl Agent {
                 self.relay.url = relay;
                 self.relay.outgoing = None;
                 self.relay.connected_since = None;
+                self.relay.failures += 1;
                 let revoked = problem.kind == ProblemKind::Revoked;
                 self.relay.last_error = Some(problem.into());
                 self.step(Event::RelayLost);
@@ -299,7 +310,13 @@ impl Agent {
                     handle.desired = desired;
                 }
             }
-            StreamEvent::Stats(stats) => self.say(DeviceMessage::StreamStats(stats)),
+            StreamEvent::Stats(stats) => {
+                if let Some(handle) = self.streams.get_mut(&stream_id) {
+                    handle.moves = stats.links.iter().any(|link| link.state == LinkState::Up);
+                    self.tell_onboarding();
+                }
+                self.say(DeviceMessage::StreamStats(stats));
+            }
             StreamEvent::NotStarted => {
                 self.streams.remove(&stream_id);
                 self.streams_changed();
@@ -327,6 +344,7 @@ impl Agent {
         self.surroundings.send_modify(|surroundings| surroundings.inventory = seen);
         if differs {
             self.status_is_due();
+            self.tell_onboarding();
         }
     }
 
@@ -364,6 +382,7 @@ impl Agent {
             streams: self.streams.keys().copied().collect(),
             problems: self.image.problems(),
         });
+        self.tell_onboarding();
     }
 
     fn prune_logs(&self) {

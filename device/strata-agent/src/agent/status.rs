@@ -1,10 +1,11 @@
-//! `device.status`: put together and sent when it is due.
+//! How the device is: `device.status`, put together and sent when it is due, and what the way in is told.
 
 use strata_control::{DeviceMessage, DeviceStatus, MediaInputStatus, Source};
 use tokio::time::Instant;
 
 use super::{Agent, STATUS_GAP};
 use crate::links::is_enabled;
+use crate::onboarding::Standing;
 
 impl Agent {
     /// Something changed: the relay is to know soon, but not more often than it is good for.
@@ -50,5 +51,26 @@ impl Agent {
             problems: self.image.problems(),
             simulated: self.context.simulate,
         }
+    }
+
+    /// The way in follows what it hears here.
+    pub(super) fn tell_onboarding(&self) {
+        let enrolled = self.enrolled.as_ref();
+        let told = Standing {
+            name: enrolled.map(|enrolled| enrolled.config.name.clone()).filter(|name| !name.is_empty()),
+            enrolled: enrolled.is_some(),
+            at_relay: self.relay.outgoing.is_some(),
+            relay: self.relay.url.as_ref().map(|url| url.as_str().to_owned()),
+            attempts: self.relay.failures,
+            problem: self.relay.last_error.as_ref().map(|error| error.kind),
+            policy: enrolled.map_or(self.context.config.ap_policy, |enrolled| enrolled.config.ap_policy),
+            streaming: self.streams.values().any(|stream| stream.moves),
+            inputs: self.told.media_inputs.iter().map(|input| input.label.clone()).collect(),
+        };
+        self.standing.send_if_modified(|standing| {
+            let modified = *standing != told;
+            *standing = told;
+            modified
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! One task that keeps a connection to the relay, for as long as the agent lives.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,8 +13,8 @@ use strata_control::{
 };
 use strata_identity::KeyPair;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::net::{self, TcpStream};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{self, Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame, error::CapacityError};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub key: KeyPair,
     /// What runs here.
     pub agent: AgentInfo,
+    /// Ends the wait before the next attempt: there is a new way to the relay.
+    pub now: Arc<Notify>,
 }
 
 /// Connects, logs in, serves, and begins again.
@@ -99,6 +102,15 @@ impl From<anyhow::Error> for LoginError {
     }
 }
 
+/// What keeps the relay from being reached, where it is known well enough to say what to do.
+#[derive(Debug, thiserror::Error)]
+enum Hindrance {
+    #[error("no address is known by that name: it is mistyped, or the network's DNS does not work")]
+    Name,
+    #[error("the relay's certificate is not valid yet: this device's clock is wrong")]
+    Clock,
+}
+
 /// The agent ended: there is nobody left to tell.
 struct AgentGone;
 
@@ -141,7 +153,7 @@ impl Connection {
         }
     }
 
-    /// Waits, but no longer than until another relay was named, or until there is a token other than `refused`.
+    /// Waits, but no longer than until another relay was named, there is a token other than `refused`, or a new way.
     async fn wait(&self, wait: Duration, version: Version, refused: Option<Option<&str>>) {
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline && self.address.version() == version {
@@ -151,7 +163,11 @@ impl Connection {
             {
                 return;
             }
-            time::sleep_until(deadline.min(Instant::now() + NEWS_INTERVAL)).await;
+            let look = time::sleep_until(deadline.min(Instant::now() + NEWS_INTERVAL));
+            tokio::select! {
+                () = look => {}
+                () = self.settings.now.notified() => return,
+            }
         }
     }
 
@@ -347,9 +363,10 @@ impl Connection {
 
 async fn connect(target: &Target) -> anyhow::Result<Socket> {
     let url = &target.url;
-    let tcp = TcpStream::connect((url.host.as_str(), url.port))
-        .await
-        .with_context(|| format!("{}:{} cannot be reached", url.host, url.port))?;
+    let cannot = || format!("{}:{} cannot be reached", url.host, url.port);
+    let addresses = net::lookup_host((url.host.as_str(), url.port)).await;
+    let addresses: Vec<_> = addresses.context(Hindrance::Name).with_context(cannot)?.collect();
+    let tcp = TcpStream::connect(addresses.as_slice()).await.with_context(cannot)?;
     tcp.set_nodelay(true).context("TCP_NODELAY cannot be set")?;
     let connector = match url.tls {
         true => Connector::Rustls(tls::client_config(target.ca_file.as_deref(), target.ca.as_deref())?),
@@ -386,7 +403,12 @@ fn cannot_enrol(error: &anyhow::Error) -> Ended {
 }
 
 fn unreachable_relay(error: &anyhow::Error) -> Problem {
-    Problem { kind: ProblemKind::Unreachable, message: format!("{error:#}") }
+    let kind = match error.downcast_ref() {
+        Some(Hindrance::Name) => ProblemKind::NameUnknown,
+        Some(Hindrance::Clock) => ProblemKind::ClockWrong,
+        None => ProblemKind::Unreachable,
+    };
+    Problem { kind, message: format!("{error:#}") }
 }
 
 /// How long a session lives, by the relay's own clock: the device's may be wrong.
@@ -405,6 +427,11 @@ fn closed(close: Option<&CloseFrame>) -> anyhow::Error {
 
 /// What went wrong at the handshake, with what to do where that is known.
 fn explain(error: WsError, url: &str) -> anyhow::Error {
+    use rustls::CertificateError::{NotValidYet, NotValidYetContext};
+    let told = if let WsError::Io(io) = &error { io.get_ref().and_then(|inner| inner.downcast_ref()) } else { None };
+    if let Some(rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. })) = told {
+        return anyhow::Error::new(error).context(Hindrance::Clock).context(format!("no connection to {url}"));
+    }
     let hint = match &error {
         WsError::Http(response) => {
             return anyhow::anyhow!(
@@ -412,7 +439,7 @@ fn explain(error: WsError, url: &str) -> anyhow::Error {
                 response.status()
             );
         }
-        WsError::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+        WsError::Io(_) if told.is_some() => {
             "; check the address and this device's clock; a relay with a certificate of its own needs `enrol --ca`, \
              or extra_ca_file in the configuration"
         }

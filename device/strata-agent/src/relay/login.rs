@@ -83,9 +83,9 @@ pub(super) fn next(proof: &Proof, key: &KeyPair, challenged: bool, answer: AuthL
 
 fn problem(reason: Refusal, message: &str) -> Problem {
     let (kind, what) = match reason {
-        Refusal::TokenUnknown => (ProblemKind::Refused, "the relay does not know this enrolment token"),
-        Refusal::TokenUsed => (ProblemKind::Refused, "this enrolment token was used before"),
-        Refusal::TokenExpired => (ProblemKind::Refused, "this enrolment token has expired"),
+        Refusal::TokenUnknown => (ProblemKind::TokenUnknown, "the relay does not know this enrolment token"),
+        Refusal::TokenUsed => (ProblemKind::TokenUsed, "this enrolment token was used before"),
+        Refusal::TokenExpired => (ProblemKind::TokenExpired, "this enrolment token has expired"),
         Refusal::DeviceUnknown => {
             (ProblemKind::Refused, "the relay does not know this device: enrol it with a new token")
         }
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn each_refusal_says_what_and_repeats_the_relays_words() {
         for (reason, kind, part) in [
-            (Refusal::TokenUnknown, ProblemKind::Refused, "does not know this enrolment token"),
-            (Refusal::TokenUsed, ProblemKind::Refused, "used before"),
-            (Refusal::TokenExpired, ProblemKind::Refused, "expired"),
+            (Refusal::TokenUnknown, ProblemKind::TokenUnknown, "does not know this enrolment token"),
+            (Refusal::TokenUsed, ProblemKind::TokenUsed, "used before"),
+            (Refusal::TokenExpired, ProblemKind::TokenExpired, "expired"),
             (Refusal::DeviceUnknown, ProblemKind::Refused, "new token"),
             (Refusal::KeyRevoked, ProblemKind::Revoked, "revoked"),
             (Refusal::SignatureWrong, ProblemKind::Refused, "another key"),

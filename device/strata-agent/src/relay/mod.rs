@@ -66,9 +66,19 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The relay is not reached, or the connection broke: tried again soon.
     Unreachable,
+    /// Nobody knows the relay's name: it is mistyped, or the network's DNS is broken. Tried again soon.
+    NameUnknown,
+    /// The relay's certificate begins in the future: the device's clock is wrong. Tried again soon.
+    ClockWrong,
     /// The device has no enrolment and no token, or knows no relay.
     NotEnrolled,
-    /// The relay refused the token or the login: tried again slowly.
+    /// The relay does not know the token. Refused ones are tried again slowly.
+    TokenUnknown,
+    /// The token was used before.
+    TokenUsed,
+    /// The token is too old.
+    TokenExpired,
+    /// The relay refused the login for another reason.
     Refused,
     /// The device's key was revoked: tried again slowly.
     Revoked,

@@ -175,6 +175,8 @@ pub struct StreamHandle {
     pub desired: StreamStart,
     /// What it does.
     pub status: RunningStream,
+    /// Whether one of its links carries it.
+    pub moves: bool,
     commands: mpsc::Sender<StreamCommand>,
     task: JoinHandle<()>,
 }

@@ -57,7 +57,7 @@ pub fn spawn(context: Arc<StreamContext>, record: StreamRecord, begin: Begin) ->
         stop: None,
     };
     let status = task.status();
-    StreamHandle { desired, status, commands, task: tokio::spawn(task.run(begin)) }
+    StreamHandle { desired, status, moves: false, commands, task: tokio::spawn(task.run(begin)) }
 }
 
 /// One stream.

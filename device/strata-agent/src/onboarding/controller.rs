@@ -1,0 +1,497 @@
+//! The task behind the access point: it knows the facts, asks the state machine, and has done what that says.
+//!
+//! One thing at a time is done to the radios, each in a task of its own, so that this loop never waits. Does not own
+//! the decision ([`strata_network::access_point`]) or the pages.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use strata_network::access_point::{Facts, Machine, Radio as Wanted, Radios, TRY, TURN};
+use strata_network::modem_manager::ModemManager;
+use strata_network::network_manager::{Connectivity, Error, Joined, Network, NetworkManager, Radio};
+use strata_network::own_network;
+use strata_network::reason::Reason;
+use strata_network::wifi::{Ssid, Wish};
+use strata_portal::device::{Failure, Progress};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+use super::door::{Command, Door, Open, Shared};
+use super::own_network::own_network;
+use super::radio::{self, Done, Look};
+use super::{Setup, Standing};
+
+/// The state machine's beat.
+const BEAT: Duration = Duration::from_secs(1);
+/// What was heard is new for so long.
+const NEW: Duration = Duration::from_secs(30);
+/// Between two attempts to take the access point up.
+const RAISE_AGAIN: Duration = Duration::from_secs(10);
+/// Wishes that may wait: people make one at a time.
+const COMMANDS: usize = 8;
+
+/// The access point while it is up.
+struct Raised {
+    radio: Radio,
+    joined: Joined,
+    _pages: Open,
+}
+
+/// A network that somebody chose, until it is known whether it is worth keeping.
+struct Trial {
+    /// Which, as somebody may choose another one meanwhile.
+    number: u64,
+    wish: Wish,
+    /// Once it is joined, and until when it may show where it leads.
+    joined: Option<(Joined, Instant)>,
+    /// Where it leads.
+    leads: Option<Connectivity>,
+}
+
+struct Controller<'a> {
+    setup: &'a Setup,
+    nm: NetworkManager,
+    modems: ModemManager,
+    standing: watch::Receiver<Standing>,
+    commands: mpsc::Sender<Command>,
+    machine: Machine,
+    started: Instant,
+    picture: Shared,
+    radios: Vec<Radio>,
+    uplinks: Vec<Radio>,
+    raised: Option<Raised>,
+    trial: Option<Trial>,
+    trials: u64,
+    /// Somebody wants to know what there is now.
+    scan_wanted: bool,
+    /// What is done to the radios now; one at a time.
+    action: JoinSet<Done>,
+    checks: JoinSet<(u64, Connectivity)>,
+    raise_not_before: Option<Instant>,
+}
+
+/// Runs until NetworkManager's signals end.
+pub(super) async fn run(setup: &Setup, nm: NetworkManager, standing: watch::Receiver<Standing>) -> anyhow::Error {
+    match serve(setup, nm, standing).await {
+        Ok(()) => anyhow::anyhow!("the system's D-Bus closed the connection"),
+        Err(error) => error,
+    }
+}
+
+async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<Standing>) -> anyhow::Result<()> {
+    let (commands, mut asked) = mpsc::channel(COMMANDS);
+    let modems = ModemManager::new(nm.bus().clone());
+    let mut changes = Box::pin(futures_util::stream::select(nm.changes().await?, modems.changes().await?));
+    // What a former life of the agent left has no pages behind it.
+    nm.end_all(own_network::ID).await?;
+    let mut controller = Controller::new(setup, nm, modems, standing.clone(), commands);
+    let (mut looks, mut look_again) = (JoinSet::new(), true);
+    let mut beat = time::interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        if look_again && looks.is_empty() {
+            look_again = false;
+            looks.spawn(radio::look(controller.nm.clone(), controller.modems.clone()));
+        }
+        tokio::select! {
+            change = changes.next() => match change {
+                Some(()) => look_again = true,
+                None => return Ok(()),
+            },
+            Some(look) = looks.join_next() => match look? {
+                Ok(look) => controller.looked(look),
+                // NetworkManager starts again, perhaps: its signals will say so.
+                Err(error) => tracing::debug!("no look at the network: {error}"),
+            },
+            Some(done) = controller.action.join_next() => {
+                look_again = true;
+                controller.done(done?);
+            }
+            Some(checked) = controller.checks.join_next() => {
+                let (number, leads) = checked?;
+                controller.checked(number, leads);
+            }
+            Some(command) = asked.recv() => controller.command(command),
+            changed = standing.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                controller.relay_said();
+            }
+            _ = beat.tick() => {}
+        }
+        controller.step()?;
+    }
+}
+
+impl<'a> Controller<'a> {
+    fn new(
+        setup: &'a Setup,
+        nm: NetworkManager,
+        modems: ModemManager,
+        standing: watch::Receiver<Standing>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        let waits = setup.token.path().exists();
+        let picture = Shared::default();
+        picture.lock().token_after = waits.then(|| standing.borrow().attempts);
+        Self {
+            setup,
+            nm,
+            modems,
+            standing,
+            commands,
+            machine: Machine::new(Duration::ZERO),
+            started: Instant::now(),
+            picture,
+            radios: Vec::new(),
+            uplinks: Vec::new(),
+            raised: None,
+            trial: None,
+            trials: 0,
+            scan_wanted: false,
+            action: JoinSet::new(),
+            checks: JoinSet::new(),
+            raise_not_before: None,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The radio that is, or would be, the access point: the last that can be one and is not the way out.
+    fn own_radio(&self) -> Option<&Radio> {
+        let is_up = |radio: &&Radio| self.raised.as_ref().is_some_and(|raised| raised.radio == **radio);
+        let can = || self.radios.iter().filter(|radio| radio.can_be_access_point);
+        can().find(is_up).or_else(|| can().rfind(|radio| !self.uplinks.contains(radio))).or_else(|| can().next_back())
+    }
+
+    /// The radio that joins networks.
+    fn client_radio(&self) -> Option<&Radio> {
+        let own = self.own_radio();
+        self.radios.iter().find(|radio| Some(*radio) != own).or(own)
+    }
+
+    fn facts(&self) -> Facts {
+        let (standing, picture) = (self.standing.borrow(), self.picture.lock());
+        let own = self.own_radio();
+        Facts {
+            policy: standing.policy,
+            enrolled: standing.enrolled,
+            internet: picture.internet(&standing),
+            relay: standing.at_relay,
+            streaming: standing.streaming,
+            radios: match (own, self.radios.len()) {
+                (None, _) => Radios::None,
+                (Some(_), 1) => Radios::One,
+                (Some(_), _) => Radios::Two,
+            },
+            uplink_on_radio: own.is_some_and(|own| self.uplinks.contains(own)),
+            known_networks: !picture.known.is_empty(),
+            // Phones ask as long as the pages are open; how many there are does not matter.
+            guests: u32::from(picture.somebody_there(Instant::now(), TURN / 2)),
+        }
+    }
+
+    fn looked(&mut self, look: Look) {
+        let Look { radios, uplinks, connectivity, known, modems } = look;
+        let mut picture = self.picture.lock();
+        if picture.connectivity != Some(connectivity) {
+            tracing::info!("the way out, as NetworkManager sees it: {connectivity:?}");
+            if connectivity == Connectivity::Full {
+                self.setup.relay_now.notify_one();
+            }
+        }
+        picture.one_radio = radios.len() == 1;
+        picture.connectivity = Some(connectivity);
+        (picture.known, picture.modems) = (known, modems);
+        (self.radios, self.uplinks) = (radios, uplinks);
+    }
+
+    fn command(&mut self, command: Command) {
+        let (now, facts) = (self.now(), self.facts());
+        match command {
+            Command::Scan => self.scan_wanted = true,
+            Command::Join(wish) => {
+                tracing::info!("somebody wants the network “{}”", wish.ssid);
+                self.give_up_trial();
+                self.picture.lock().joining = (Some(wish.ssid.clone()), Progress::Going);
+                self.trials += 1;
+                self.trial = Some(Trial { number: self.trials, wish, joined: None, leads: None });
+                self.machine.join(now, &facts);
+            }
+            Command::TokenGiven => {
+                tracing::info!("somebody gave an enrolment token");
+                let attempts = self.standing.borrow().attempts;
+                let mut picture = self.picture.lock();
+                (picture.token_after, picture.token_failure) = (Some(attempts), None);
+                drop(picture);
+                if self.trial.is_none() && !facts.internet {
+                    self.machine.go_online(now, &facts);
+                }
+            }
+            Command::Pin(number, pin) => self.enter_pin(number, pin),
+            Command::Apn(number, apn) => self.set_apn(number, apn),
+        }
+    }
+
+    fn enter_pin(&self, number: usize, pin: String) {
+        let Some(modem) = self.picture.lock().modems.get(number).cloned() else { return };
+        let modems = self.modems.clone();
+        tokio::spawn(async move {
+            match modems.enter_pin(&modem, &pin).await {
+                Ok(()) => tracing::info!("the SIM of {} is open", modem.name),
+                Err(error) => tracing::warn!("the SIM of {}: {error}", modem.name),
+            }
+        });
+    }
+
+    fn set_apn(&self, number: usize, apn: String) {
+        let Some(modem) = self.picture.lock().modems.get(number).cloned() else { return };
+        let nm = self.nm.clone();
+        tokio::spawn(async move {
+            match nm.set_apn(&modem.port, &apn).await {
+                Ok(()) => tracing::info!("the access point of {} is set", modem.name),
+                Err(error) => tracing::warn!("the access point of {} could not be set: {error}", modem.name),
+            }
+        });
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Heard(heard) => self.heard(heard),
+            Done::Lowered => {}
+            Done::Raised(radio, heard, joined) => {
+                if let Some(networks) = heard {
+                    self.heard(Ok(networks));
+                }
+                self.raised(radio, joined);
+            }
+            Done::Activated { number, radio, joined } => match (joined, &self.trial) {
+                (joined, Some(trial)) if trial.number == number => match joined {
+                    Ok(joined) => self.joined(radio, joined),
+                    Err(error) => self.trial_failed(failure_of(&error)),
+                },
+                // Somebody chose another one meanwhile.
+                (Ok(joined), _) => self.leave(joined),
+                (Err(_), _) => {}
+            },
+        }
+    }
+
+    fn joined(&mut self, radio: Radio, joined: Joined) {
+        self.machine.joined(self.now());
+        let Some(trial) = &mut self.trial else { return };
+        tracing::info!("joined “{}”", trial.wish.ssid);
+        trial.joined = Some((joined, Instant::now() + TRY));
+        let (number, nm) = (trial.number, self.nm.clone());
+        let attempts = self.standing.borrow().attempts;
+        let mut picture = self.picture.lock();
+        // What failed before says nothing of this network.
+        picture.token_after = picture.token_after.map(|after| after.max(attempts));
+        self.setup.relay_now.notify_one();
+        self.checks.spawn(async move { (number, radio::check(nm, radio).await) });
+    }
+
+    fn heard(&mut self, heard: Result<Vec<Network>, Error>) {
+        self.scan_wanted = false;
+        match heard {
+            Ok(networks) => {
+                let mut picture = self.picture.lock();
+                (picture.networks, picture.heard) = (networks, Some(Instant::now()));
+            }
+            Err(error) => tracing::warn!("no networks are heard: {error}"),
+        }
+    }
+
+    fn raised(&mut self, radio: Radio, joined: Result<Joined, Error>) {
+        let door = Door {
+            setup: self.setup.clone(),
+            picture: self.picture.clone(),
+            standing: self.standing.clone(),
+            commands: self.commands.clone(),
+        };
+        let up = joined.map_err(anyhow::Error::new).and_then(|joined| Ok((joined, door.open(&radio.interface)?)));
+        match up {
+            Ok((joined, pages)) => {
+                tracing::info!("the access point “{}” is up on {}", self.picture.lock().own_ssid, radio.interface);
+                self.raised = Some(Raised { radio, joined, _pages: pages });
+            }
+            Err(error) => {
+                tracing::warn!("the access point is not up: {error:#}");
+                self.raise_not_before = Some(Instant::now() + RAISE_AGAIN);
+            }
+        }
+    }
+
+    fn checked(&mut self, number: u64, leads: Connectivity) {
+        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.number == number) {
+            tracing::info!("where “{}” leads: {leads:?}", trial.wish.ssid);
+            trial.leads = Some(leads);
+        }
+    }
+
+    /// The relay was reached, or not.
+    fn relay_said(&mut self) {
+        let refused_before = self.picture.lock().token_refused();
+        let refused = {
+            let (standing, mut picture) = (self.standing.borrow(), self.picture.lock());
+            picture.relay_said(&standing);
+            picture.token_refused()
+        };
+        if refused && !refused_before {
+            // It was reached: the network is a good one, but there is nothing more to do over it.
+            self.keep_trial();
+            self.machine.give_back(self.now(), &self.facts());
+        }
+    }
+
+    /// Whether being online is of use before somebody does more.
+    fn more_to_do(&self) -> bool {
+        self.standing.borrow().enrolled || self.picture.lock().token_waits()
+    }
+
+    /// Looks whether it is known by now what a network that somebody chose is worth.
+    fn judge_trial(&mut self) {
+        let Some(Trial { joined: Some((_, until)), leads, .. }) = &self.trial else { return };
+        let over = Instant::now() >= *until;
+        match leads {
+            _ if self.standing.borrow().at_relay => self.keep_trial(),
+            Some(Connectivity::Full) => {
+                self.keep_trial();
+                if !self.more_to_do() {
+                    self.machine.give_back(self.now(), &self.facts());
+                }
+            }
+            Some(Connectivity::Portal) => self.trial_failed(Failure::HotelPortal),
+            // Perhaps the relay is in it all the same.
+            Some(_) if over || !self.more_to_do() => self.trial_failed(Failure::NoInternet),
+            Some(_) | None => {}
+        }
+    }
+
+    /// The network is kept, instead of what was known by its name.
+    fn keep_trial(&mut self) {
+        let Some(Trial { wish, joined: Some((joined, _)), .. }) = self.trial.take() else { return };
+        self.picture.lock().joining = (Some(wish.ssid.clone()), Progress::Done);
+        tracing::info!("the network “{}” is kept", wish.ssid);
+        let nm = self.nm.clone();
+        tokio::spawn(async move {
+            let kept = async {
+                nm.keep(&joined).await?;
+                nm.forget_others(&wish.ssid, &joined).await
+            };
+            if let Err(error) = kept.await {
+                tracing::error!("the network “{}” is not kept: {error}", wish.ssid);
+            }
+        });
+    }
+
+    fn trial_failed(&mut self, failure: Failure) {
+        if let Some(trial) = &self.trial {
+            tracing::warn!("the network “{}” is not used: {failure:?}", trial.wish.ssid);
+            self.picture.lock().joining = (Some(trial.wish.ssid.clone()), Progress::Failed(failure));
+        }
+        self.give_up_trial();
+        self.machine.give_back(self.now(), &self.facts());
+    }
+
+    /// What was joined for a try is left, and nothing of it remains.
+    fn give_up_trial(&mut self) {
+        if let Some(Trial { joined: Some((joined, _)), .. }) = self.trial.take() {
+            self.leave(joined);
+        }
+    }
+
+    fn leave(&self, joined: Joined) {
+        let nm = self.nm.clone();
+        tokio::spawn(async move {
+            if let Err(error) = nm.forget(&joined).await {
+                tracing::debug!("a network that was tried was gone: {error}");
+            }
+        });
+    }
+
+    /// Has done what is to be done now, if nothing else is being done to the radios.
+    fn step(&mut self) -> anyhow::Result<()> {
+        self.judge_trial();
+        let wanted = self.machine.look(self.now(), &self.facts());
+        if !self.action.is_empty() {
+            return Ok(());
+        }
+        let one_radio = self.radios.len() == 1;
+        if let Some(raised) = &self.raised
+            && (wanted == Wanted::Client || !self.radios.contains(&raised.radio) || (self.scan_wanted && one_radio))
+        {
+            let joined = raised.joined.clone();
+            self.raised = None;
+            self.action.spawn(radio::lower(self.nm.clone(), joined));
+            return Ok(());
+        }
+        if self.begin_trial() {
+            return Ok(());
+        }
+        if wanted == Wanted::AccessPoint && self.raised.is_none() {
+            return self.raise(one_radio);
+        }
+        if self.scan_wanted
+            && let Some(radio) = self.client_radio()
+        {
+            self.action.spawn(radio::scan(self.nm.clone(), radio.clone()));
+        }
+        Ok(())
+    }
+
+    /// Joins the network that somebody chose, once its radio is free.
+    fn begin_trial(&mut self) -> bool {
+        let Some(trial @ Trial { joined: None, .. }) = &self.trial else { return false };
+        let Some(radio) = self.client_radio().filter(|radio| self.raised.as_ref().is_none_or(|up| up.radio != **radio))
+        else {
+            return false;
+        };
+        match trial.wish.profile(&profile_id(&trial.wish.ssid)) {
+            Ok(profile) => {
+                self.action.spawn(radio::activate(self.nm.clone(), radio.clone(), trial.number, profile));
+            }
+            // The pages refuse such wishes.
+            Err(error) => {
+                tracing::warn!("{error}");
+                self.trial_failed(Failure::Network(Reason::Refused));
+            }
+        }
+        true
+    }
+
+    fn raise(&mut self, one_radio: bool) -> anyhow::Result<()> {
+        if self.raise_not_before.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let Some(radio) = self.own_radio().cloned() else { return Ok(()) };
+        let own = own_network(&self.setup.config.state_dir, radio.address)?;
+        let mut picture = self.picture.lock();
+        picture.own_ssid.clone_from(&own.ssid);
+        let old = picture.heard.is_none_or(|at| at.elapsed() >= NEW);
+        let scan = self.scan_wanted || (old && one_radio);
+        drop(picture);
+        self.scan_wanted |= old && !one_radio;
+        self.action.spawn(radio::raise(self.nm.clone(), radio, own, scan));
+        Ok(())
+    }
+}
+
+/// What NetworkManager calls the profile of a network: its name alone could be anything, also ours.
+fn profile_id(ssid: &Ssid) -> String {
+    format!("wifi {ssid}")
+}
+
+fn failure_of(error: &Error) -> Failure {
+    match error {
+        Error::Refused(reason) => Failure::Network(*reason),
+        Error::Bus(_) | Error::Late(_) => {
+            tracing::warn!("{error}: {:?}", std::error::Error::source(error));
+            Failure::Network(Reason::Ended)
+        }
+    }
+}

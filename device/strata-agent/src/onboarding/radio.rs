@@ -1,0 +1,100 @@
+//! What takes a while: looks, scans, the access point up, networks joined. Each is one future whose end is a [`Done`].
+
+use std::time::Duration;
+
+use strata_network::access_point;
+use strata_network::modem_manager::{Modem, ModemManager};
+use strata_network::network_manager::{Connectivity, Error, Joined, Life, Network, NetworkManager, Radio};
+use strata_network::own_network::OwnNetwork;
+use strata_network::wifi::{Profile, Ssid};
+use tokio::time;
+
+/// For the access point to be up.
+const RAISE: Duration = Duration::from_secs(30);
+/// How often it is looked where a new network leads, and how long between two looks: name servers take a moment.
+const LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
+/// What ended.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// A scan: what was heard.
+    Heard(Result<Vec<Network>, Error>),
+    /// The access point is up, on this radio, or why not; and what was heard before.
+    Raised(Radio, Option<Vec<Network>>, Result<Joined, Error>),
+    /// The access point is down.
+    Lowered,
+    /// The network of the trial with this number is joined, or why not.
+    Activated { number: u64, radio: Radio, joined: Result<Joined, Error> },
+}
+
+/// What is the case with the network.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) radios: Vec<Radio>,
+    /// The radios over which the internet is reached.
+    pub(super) uplinks: Vec<Radio>,
+    pub(super) connectivity: Connectivity,
+    pub(super) known: Vec<Ssid>,
+    pub(super) modems: Vec<Modem>,
+}
+
+/// Looks at all of it.
+pub(super) async fn look(nm: NetworkManager, modems: ModemManager) -> Result<Look, Error> {
+    let radios = nm.radios().await?;
+    let uplinks = nm.uplinks(&radios).await?;
+    let known = nm.known().await?.into_iter().map(|known| known.ssid).collect();
+    let modems = modems.modems().await.unwrap_or_else(|error| {
+        tracing::debug!("no modems: {error}");
+        Vec::new()
+    });
+    Ok(Look { radios, uplinks, connectivity: nm.connectivity().await?, known, modems })
+}
+
+/// Scans; what was heard then.
+pub(super) async fn scan(nm: NetworkManager, radio: Radio) -> Done {
+    Done::Heard(hear(&nm, &radio).await)
+}
+
+async fn hear(nm: &NetworkManager, radio: &Radio) -> Result<Vec<Network>, Error> {
+    // A scan that NetworkManager refuses, because one goes on, leaves what was heard before.
+    if let Err(error) = nm.scan(radio, &[]).await {
+        tracing::debug!("no scan on {}: {error}", radio.interface);
+    }
+    nm.networks(radio).await
+}
+
+/// Takes the access point up; with `scan` after a scan, which is not possible any more then.
+pub(super) async fn raise(nm: NetworkManager, radio: Radio, own: OwnNetwork, scan: bool) -> Done {
+    let heard = if scan { hear(&nm, &radio).await.ok() } else { None };
+    let joined = nm.bring_up(&radio, &own.profile(&radio.interface), Life::WhileUp, RAISE).await;
+    Done::Raised(radio, heard, joined)
+}
+
+/// Takes the access point down.
+pub(super) async fn lower(nm: NetworkManager, joined: Joined) -> Done {
+    if let Err(error) = nm.take_down(&joined).await {
+        // Somebody else did: nothing is lost.
+        tracing::debug!("the access point was down: {error}");
+    }
+    Done::Lowered
+}
+
+/// Joins a network.
+pub(super) async fn activate(nm: NetworkManager, radio: Radio, number: u64, profile: Profile) -> Done {
+    let joined = nm.bring_up(&radio, &profile, Life::UntilKept, access_point::JOIN).await;
+    Done::Activated { number, radio, joined }
+}
+
+/// Where the network that a radio joined leads.
+pub(super) async fn check(nm: NetworkManager, radio: Radio) -> Connectivity {
+    let mut found = Connectivity::Unknown;
+    for _ in 0..LOOKS {
+        found = nm.check_connectivity_of(&radio).await.unwrap_or(Connectivity::Unknown);
+        if matches!(found, Connectivity::Full | Connectivity::Portal) {
+            break;
+        }
+        time::sleep(BETWEEN_LOOKS).await;
+    }
+    found
+}
