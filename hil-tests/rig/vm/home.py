@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ..waiting import TimedOut, wait_for
 from .machine import GUEST_ADDRESSES, HOST
-from .place import RADIO, Place, quoted, security
+from .place import CIPHERS, RADIO, Place, quoted, security
 
 ROUTER, NETWORK, PREFIX = "192.168.77.1", "192.168.77", 24
 UPLINK = "uplink"
@@ -86,7 +86,7 @@ class HomeRouter:
         """Be an access point of this name: WPA2, WPA3 or, without a passphrase, open. Who was on it is sent away."""
         self.ssid, self.passphrase = ssid, passphrase
         self._network = (
-            f"ssid={quoted(ssid)}\nmode=2\nfrequency={FREQUENCY}\n{security(passphrase, wpa3)}\n"
+            f"ssid={quoted(ssid)}\nmode=2\nfrequency={FREQUENCY}\n{security(passphrase, wpa3)}\n{CIPHERS}\n"
             f"ignore_broadcast_ssid={int(hidden)}"
         )
         self.back()

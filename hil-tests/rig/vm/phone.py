@@ -200,7 +200,7 @@ class Phone:
 
 def read_lease(environment: str) -> Lease:
     """The lease, as `udhcpc` hands it to its script."""
-    told = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)
+    told = dict(line.split("=", 1) for line in environment.splitlines() if re.match(r"[a-z0-9]+=", line))
     portal = told.get(f"opt{PORTAL_OPTION}")
     return Lease(
         address=told["ip"],

@@ -80,5 +80,9 @@ def security(passphrase: str, wpa3: bool) -> str:
     if not passphrase:
         return "key_mgmt=NONE"
     if wpa3:
-        return f'key_mgmt=SAE\nieee80211w=2\nproto=RSN\npairwise=CCMP\ngroup=CCMP\nsae_password="{passphrase}"'
-    return f'key_mgmt=WPA-PSK\nproto=RSN\npairwise=CCMP\ngroup=CCMP\npsk="{passphrase}"'
+        return f'key_mgmt=SAE\nieee80211w=2\nsae_password="{passphrase}"'
+    return f'key_mgmt=WPA-PSK\npsk="{passphrase}"'
+
+
+# What an access point of today offers; clients take what they find.
+CIPHERS = "proto=RSN\npairwise=CCMP\ngroup=CCMP"
