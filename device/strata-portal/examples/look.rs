@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strata_network::reason::Reason;
-use strata_network::wifi::{Security, Ssid, Wish};
+use strata_network::wifi::{Secret, Security, Ssid, Wish};
 use strata_portal::device::{Answer, Device, Failure, Heard, Modem, Progress, Snapshot};
 use strata_portal::server::Portal;
 
@@ -22,6 +22,10 @@ impl MadeUp {
 }
 
 impl Device for MadeUp {
+    fn passphrase(&self) -> Secret {
+        Secret::new("abcd-efgh-jkmn".into())
+    }
+
     fn snapshot(&self) -> Answer<'_, Snapshot> {
         let snapshot = self.0.lock().map(|snapshot| snapshot.clone()).unwrap_or_default();
         Box::pin(async { snapshot })

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use strata_network::reason::Reason;
-use strata_network::wifi::{Security, Ssid, Wish};
+use strata_network::wifi::{Secret, Security, Ssid, Wish};
 
 use crate::texts::Texts;
 
@@ -128,6 +128,8 @@ pub struct Snapshot {
     pub name: String,
     /// The relay, if one is known.
     pub relay: Option<String>,
+    /// Whether the device belongs to somebody: strangers change nothing then.
+    pub enrolled: bool,
     /// Whether the internet is reached.
     pub internet: bool,
     /// Whether the device is logged in at its relay.
@@ -153,6 +155,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What the pages ask of the device. Whatever takes long is begun, and shows in the next [`Snapshot`].
 pub trait Device: Send + Sync + Debug {
+    /// The passphrase on its label.
+    fn passphrase(&self) -> Secret;
     /// What it is like now.
     fn snapshot(&self) -> Answer<'_, Snapshot>;
     /// Looks for networks.

@@ -3,7 +3,7 @@
 //! Pure functions of what a request says. A page of another site must not make
 //! the device do anything (Origin, token in each form), a name of another site
 //! must not lead to the device's pages (Host), and nobody asks faster than people
-//! do. Does not own the login with the device's passphrase.
+//! do.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -89,35 +89,48 @@ fn is_own(name: &str, own: IpAddr) -> bool {
     name.parse() == Ok(own)
 }
 
-/// Makes and knows the tokens of forms: nothing is kept, and no cookie is needed, which mini-browsers may not have.
+/// What a token is for; one of another purpose is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A form that this client was shown. No cookie is needed, which mini-browsers may not have.
+    Form,
+    /// This client gave the passphrase.
+    Session,
+}
+
+/// Makes and knows tokens; nothing is kept of them.
 #[derive(Clone)]
-pub struct FormTokens {
+pub struct Tokens {
     key: [u8; 32],
 }
 
-impl FormTokens {
+impl Tokens {
     /// With a random key.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
     }
 
-    /// The token for a client's forms; `now` since any start.
+    /// A client's token; `now` since any start.
     #[must_use]
-    pub fn make(&self, client: IpAddr, now: Duration) -> String {
-        self.of_period(client, now.as_secs() / TOKEN_PERIOD.as_secs())
+    pub fn make(&self, purpose: Purpose, client: IpAddr, now: Duration) -> String {
+        self.of_period(purpose, client, now.as_secs() / TOKEN_PERIOD.as_secs())
     }
 
     /// Whether a token was made for this client, not too long ago.
     #[must_use]
-    pub fn knows(&self, token: &str, client: IpAddr, now: Duration) -> bool {
+    pub fn knows(&self, purpose: Purpose, token: &str, client: IpAddr, now: Duration) -> bool {
         let period = now.as_secs() / TOKEN_PERIOD.as_secs();
-        let is = |period| bool::from(self.of_period(client, period).as_bytes().ct_eq(token.as_bytes()));
+        let is = |period| bool::from(self.of_period(purpose, client, period).as_bytes().ct_eq(token.as_bytes()));
         is(period) || period.checked_sub(1).is_some_and(is)
     }
 
-    fn of_period(&self, client: IpAddr, period: u64) -> String {
+    fn of_period(&self, purpose: Purpose, client: IpAddr, period: u64) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length is taken");
+        mac.update(match purpose {
+            Purpose::Form => b"form",
+            Purpose::Session => b"session",
+        });
         mac.update(client.to_string().as_bytes());
         mac.update(&period.to_be_bytes());
         let bytes = mac.finalize().into_bytes();
@@ -125,9 +138,9 @@ impl FormTokens {
     }
 }
 
-impl std::fmt::Debug for FormTokens {
+impl std::fmt::Debug for Tokens {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("FormTokens")
+        out.write_str("Tokens")
     }
 }
 
@@ -224,15 +237,19 @@ mod tests {
 
     #[test]
     fn a_token_is_good_for_its_client_for_an_hour_or_two() {
-        let tokens = FormTokens::new([7; 32]);
+        let tokens = Tokens::new([7; 32]);
         let now = Duration::from_secs(10 * 3600 + 1800);
-        let token = tokens.make(PHONE, now);
+        let token = tokens.make(Purpose::Form, PHONE, now);
         assert_eq!(token.len(), 2 * TOKEN_BYTES);
-        assert!(tokens.knows(&token, PHONE, now) && tokens.knows(&token, PHONE, now + TOKEN_PERIOD));
-        assert!(!tokens.knows(&token, PHONE, now + TOKEN_PERIOD * 2));
-        assert!(!tokens.knows(&token, OWN, now));
-        assert!(!tokens.knows("", PHONE, now) && !tokens.knows(&token[1..], PHONE, now));
-        assert!(!FormTokens::new([8; 32]).knows(&token, PHONE, now));
+        assert!(
+            tokens.knows(Purpose::Form, &token, PHONE, now)
+                && tokens.knows(Purpose::Form, &token, PHONE, now + TOKEN_PERIOD)
+        );
+        assert!(!tokens.knows(Purpose::Form, &token, PHONE, now + TOKEN_PERIOD * 2));
+        assert!(!tokens.knows(Purpose::Form, &token, OWN, now));
+        assert!(!tokens.knows(Purpose::Form, "", PHONE, now) && !tokens.knows(Purpose::Form, &token[1..], PHONE, now));
+        assert!(!tokens.knows(Purpose::Session, &token, PHONE, now), "of another purpose");
+        assert!(!Tokens::new([8; 32]).knows(Purpose::Form, &token, PHONE, now));
     }
 
     #[test]

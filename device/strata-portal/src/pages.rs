@@ -229,6 +229,20 @@ pub(crate) fn modems(view: &View) -> askama::Result<String> {
 }
 
 #[derive(Template)]
+#[template(path = "login.html")]
+struct Login<'a> {
+    view: &'a View,
+    title: &'a str,
+    t: &'a Texts,
+}
+
+/// Before a device that belongs to somebody shows more.
+pub(crate) fn login(view: &View) -> askama::Result<String> {
+    let t = view.texts();
+    Login { view, title: t.log_in, t }.render()
+}
+
+#[derive(Template)]
 #[template(path = "online.html")]
 struct Online<'a> {
     view: &'a View,

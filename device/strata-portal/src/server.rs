@@ -16,12 +16,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use strata_network::wifi::{Address, Credentials, Secret, Security, Ssid, Wish};
+use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time;
 
 use crate::device::{Device, Progress, Snapshot};
-use crate::gate::{self, FormTokens, Limiter, MAX_BODY, Pace, Verdict};
+use crate::gate::{self, Limiter, MAX_BODY, Pace, Purpose, Tokens, Verdict};
 use crate::language::Language;
 use crate::pages::{self, View};
 use crate::probes;
@@ -37,6 +38,8 @@ const CONNECTION: Duration = Duration::from_secs(60);
 const POSTS: Pace = Pace { burst: 10, every: Duration::from_secs(6) };
 /// What phones ask by themselves.
 const GETS: Pace = Pace { burst: 120, every: Duration::from_millis(100) };
+/// The cookie of whoever gave the passphrase.
+const SESSION: &str = "strata=";
 /// RFC 8908: the portal's state for whoever learned of it by DHCP option 114.
 const CAPTIVE_API: &str = "/captive-portal/api";
 
@@ -45,7 +48,7 @@ const CAPTIVE_API: &str = "/captive-portal/api";
 pub struct Portal {
     device: Arc<dyn Device>,
     own: IpAddr,
-    tokens: FormTokens,
+    tokens: Tokens,
     started: Instant,
     limits: Mutex<[Limiter; 2]>,
 }
@@ -57,7 +60,7 @@ impl Portal {
     #[must_use]
     pub fn new(device: Arc<dyn Device>, own: IpAddr, key: [u8; 32]) -> Self {
         let limits = Mutex::new([Limiter::new(GETS), Limiter::new(POSTS)]);
-        Self { device, own, tokens: FormTokens::new(key), started: Instant::now(), limits }
+        Self { device, own, tokens: Tokens::new(key), started: Instant::now(), limits }
     }
 
     /// Answers on this listener, until it is dropped.
@@ -144,21 +147,45 @@ impl Portal {
     async fn view(&self, headers: &HeaderMap, client: IpAddr) -> View {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let language = Language::accepted(accepted.unwrap_or_default());
-        View::new(language, self.device.snapshot().await, self.tokens.make(client, self.started.elapsed()))
+        let form_token = self.tokens.make(Purpose::Form, client, self.started.elapsed());
+        View::new(language, self.device.snapshot().await, form_token)
+    }
+
+    /// Whether this client may see and change more than strangers: everybody, until the device belongs to somebody.
+    fn may(&self, view: &View, headers: &HeaderMap, client: IpAddr) -> bool {
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut sessions = cookies.flat_map(|text| text.split("; ")).filter_map(|cookie| cookie.strip_prefix(SESSION));
+        let known = |token: &str| self.tokens.knows(Purpose::Session, token, client, self.started.elapsed());
+        !view.snapshot.enrolled || sessions.any(known)
+    }
+
+    fn login(&self, mut view: View, form: &Form, client: IpAddr) -> Answer {
+        let typed = form.get("passphrase").unwrap_or_default().trim();
+        let passphrase = self.device.passphrase();
+        if !bool::from(typed.as_bytes().ct_eq(passphrase.reveal().as_bytes())) {
+            view.trouble = Some(view.texts().log_in_wrong.to_owned());
+            return html(StatusCode::FORBIDDEN, pages::login(&view));
+        }
+        let token = self.tokens.make(Purpose::Session, client, self.started.elapsed());
+        let mut answer = self.redirect(StatusCode::SEE_OTHER, "/");
+        let cookie = HeaderValue::from_str(&format!("{SESSION}{token}; HttpOnly; SameSite=Strict; Path=/"));
+        answer.headers_mut().insert(header::SET_COOKIE, cookie.expect("a token is plain"));
+        answer
     }
 
     async fn get(&self, request: &Request<Incoming>, client: IpAddr) -> Answer {
         let view = self.view(request.headers(), client).await;
         let query = Form::read(request.uri().query().unwrap_or_default().as_bytes());
         let page = match request.uri().path() {
+            CAPTIVE_API => return self.captive_state(&view.snapshot),
             "/" if is_done(&view.snapshot) => pages::online(&view),
+            _ if !self.may(&view, request.headers(), client) => pages::login(&view),
             "/" => pages::start(view),
             "/wifi" => pages::wifi(&view),
             "/wifi/join" => pages::join(&view, query.get("name").and_then(pages::from_hex).as_ref()),
             // Also where a QR code of the relay's page leads, with both filled in.
             "/relay" => pages::relay(&view, query.get("relay"), query.get("enrolment").unwrap_or_default()),
             "/modems" => pages::modems(&view),
-            CAPTIVE_API => return self.captive_state(&view.snapshot),
             _ => return plain(StatusCode::NOT_FOUND),
         };
         html(StatusCode::OK, page)
@@ -181,11 +208,14 @@ impl Portal {
         let form = Form::read(&body.to_bytes());
         let mut view = self.view(&parts.headers, client).await;
         let t = view.texts();
-        if !self.tokens.knows(form.get("token").unwrap_or_default(), client, self.started.elapsed()) {
+        if !self.tokens.knows(Purpose::Form, form.get("token").unwrap_or_default(), client, self.started.elapsed()) {
             view.trouble = Some(t.form_too_old.to_owned());
-            return html(StatusCode::FORBIDDEN, pages::start(view));
+            let page = if self.may(&view, &parts.headers, client) { pages::start(view) } else { pages::login(&view) };
+            return html(StatusCode::FORBIDDEN, page);
         }
         match parts.uri.path() {
+            "/login" => self.login(view, &form, client),
+            _ if !self.may(&view, &parts.headers, client) => html(StatusCode::FORBIDDEN, pages::login(&view)),
             "/wifi/scan" => {
                 self.device.scan().await;
                 self.redirect(StatusCode::SEE_OTHER, "/wifi")
@@ -218,13 +248,19 @@ impl Portal {
             view.trouble = Some(t.wrong_name.to_owned());
             return html(StatusCode::UNPROCESSABLE_ENTITY, pages::join(&view, None));
         };
-        let wish = wish(&view.snapshot, ssid, heard.is_none(), form);
-        if let Some(trouble) = refusal(&wish, t) {
-            view.trouble = Some(trouble.to_owned());
-            return html(StatusCode::UNPROCESSABLE_ENTITY, pages::join(&view, heard.as_ref()));
+        let checked = wish(&view.snapshot, ssid, heard.is_none(), form)
+            .ok_or(t.address_wrong)
+            .and_then(|wish| refusal(&wish, t).map_or(Ok(wish), Err));
+        match checked {
+            Ok(wish) => {
+                self.device.join(wish).await;
+                self.redirect(StatusCode::SEE_OTHER, "/")
+            }
+            Err(trouble) => {
+                view.trouble = Some(trouble.to_owned());
+                html(StatusCode::UNPROCESSABLE_ENTITY, pages::join(&view, heard.as_ref()))
+            }
         }
-        self.device.join(wish).await;
-        self.redirect(StatusCode::SEE_OTHER, "/")
     }
 
     async fn enrol(&self, mut view: View, form: &Form) -> Answer {
@@ -255,7 +291,8 @@ fn modem_action(path: &str) -> Option<(u32, &str)> {
     Some((modem.parse().ok()?, action))
 }
 
-fn wish(snapshot: &Snapshot, ssid: Ssid, hidden: bool, form: &Form) -> Wish {
+/// What a network is to be asked for; none of an address that is none.
+fn wish(snapshot: &Snapshot, ssid: Ssid, hidden: bool, form: &Form) -> Option<Wish> {
     let heard = snapshot.networks.iter().find(|network| network.ssid == ssid);
     let secret = |name| form.get(name).filter(|text| !text.is_empty()).map(|text| Secret::new(text.to_owned()));
     let credentials = match (form.get("user").filter(|user| !user.is_empty()), secret("passphrase")) {
@@ -268,7 +305,20 @@ fn wish(snapshot: &Snapshot, ssid: Ssid, hidden: bool, form: &Form) -> Wish {
     };
     let guess = if credentials == Credentials::None { Security::Open } else { Security::Personal };
     let security = heard.map_or(guess, |network| network.security);
-    Wish { ssid, hidden, security, credentials, address: Address::Automatic }
+    Some(Wish { ssid, hidden, security, credentials, address: address(form)? })
+}
+
+/// The address that a form gives; none if that is none.
+fn address(form: &Form) -> Option<Address> {
+    let field = |name| form.get(name).map(str::trim).filter(|text| !text.is_empty());
+    let Some(own) = field("address") else {
+        // A router alone is half an address.
+        return (field("gateway").is_none() && field("dns").is_none()).then_some(Address::Automatic);
+    };
+    let (address, prefix) = own.split_once('/')?;
+    let gateway = field("gateway")?.parse().ok()?;
+    let dns = field("dns").map_or(Some(gateway), |server| server.parse().ok())?;
+    Some(Address::Static { address: address.parse().ok()?, prefix: prefix.parse().ok()?, gateway, dns: vec![dns] })
 }
 
 /// What is wrong with a wish, before it is tried.
@@ -277,7 +327,7 @@ fn refusal(wish: &Wish, t: &Texts) -> Option<&'static str> {
     match wish.profile("").err()? {
         WishError::PassphraseLength | WishError::Credentials => Some(t.wrong_passphrase_length),
         WishError::Security => Some(t.unsupported),
-        WishError::Address => Some(t.no_address),
+        WishError::Address => Some(t.address_wrong),
     }
 }
 

@@ -113,6 +113,51 @@ texts! {
         "nicht unterstützt",
         "no compatible",
         "non pris en charge";
+    /// Title and button of the login.
+    log_in: "Log in",
+        "Anmelden",
+        "Iniciar sesión",
+        "Se connecter";
+    /// Label of the login's one field.
+    device_passphrase: "Passphrase on the encoder’s label",
+        "Passwort auf dem Etikett des Encoders",
+        "Contraseña de la etiqueta del codificador",
+        "Mot de passe sur l’étiquette de l’encodeur";
+    /// Why there is a login.
+    log_in_why: "This encoder belongs to somebody. Whoever has it in hand may change its networks.",
+        "Dieser Encoder gehört jemandem. Wer ihn in der Hand hat, darf seine Netze ändern.",
+        "Este codificador tiene dueño. Quien lo tenga en la mano puede cambiar sus redes.",
+        "Cet encodeur appartient à quelqu’un. Qui l’a en main peut changer ses réseaux.";
+    /// After a wrong one.
+    log_in_wrong: "This is not the passphrase on the label.",
+        "Das ist nicht das Passwort auf dem Etikett.",
+        "Esta no es la contraseña de la etiqueta.",
+        "Ce n’est pas le mot de passe de l’étiquette.";
+    /// Opens the fields for networks without DHCP.
+    fixed_address: "Fixed address, for networks that give none",
+        "Feste Adresse, für Netze, die keine vergeben",
+        "Dirección fija, para redes que no asignan ninguna",
+        "Adresse fixe, pour les réseaux qui n’en donnent pas";
+    /// Label of the device's address.
+    own_address: "Address of the encoder, such as 192.168.1.50/24",
+        "Adresse des Encoders, etwa 192.168.1.50/24",
+        "Dirección del codificador, por ejemplo 192.168.1.50/24",
+        "Adresse de l’encodeur, par exemple 192.168.1.50/24";
+    /// Label of the router's address.
+    gateway: "Address of the router (gateway)",
+        "Adresse des Routers (Gateway)",
+        "Dirección del router (puerta de enlace)",
+        "Adresse du routeur (passerelle)";
+    /// Label of the name server's address.
+    name_server: "Name server (DNS); the router if left empty",
+        "Nameserver (DNS); der Router, wenn leer",
+        "Servidor de nombres (DNS); el router si se deja vacío",
+        "Serveur de noms (DNS) ; le routeur si vide";
+    /// They are none, or do not go together.
+    address_wrong: "Address, its length after the slash and router do not go together.",
+        "Adresse, ihre Länge nach dem Schrägstrich und Router passen nicht zusammen.",
+        "La dirección, su longitud tras la barra y el router no concuerdan.",
+        "L’adresse, sa longueur après la barre et le routeur ne vont pas ensemble.";
     /// Label of an enterprise network's user name.
     user_name: "User name",
         "Benutzername",

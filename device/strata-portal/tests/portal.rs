@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use strata_network::wifi::{Credentials, Security, Ssid, Wish};
+use strata_network::wifi::{Address, Credentials, Secret, Security, Ssid, Wish};
 use strata_portal::device::{Answer, Device, Failure, Heard, Snapshot};
 use strata_portal::server::Portal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +28,10 @@ impl MadeUp {
 }
 
 impl Device for MadeUp {
+    fn passphrase(&self) -> Secret {
+        Secret::new("abcd-efgh-jkmn".into())
+    }
+
     fn snapshot(&self) -> Answer<'_, Snapshot> {
         let snapshot = self.snapshot.lock().unwrap().clone();
         Box::pin(async { snapshot })
@@ -42,7 +46,11 @@ impl Device for MadeUp {
             Credentials::Passphrase(secret) => secret.reveal().to_owned(),
             other => format!("{other:?}"),
         };
-        self.note(format!("join {} {:?} hidden {} with {secret}", wish.ssid, wish.security, wish.hidden))
+        let address = match &wish.address {
+            Address::Automatic => String::new(),
+            Address::Static { address, prefix, gateway, dns } => format!(" at {address}/{prefix} {gateway} {dns:?}"),
+        };
+        self.note(format!("join {} {:?} hidden {} with {secret}{address}", wish.ssid, wish.security, wish.hidden))
     }
 
     /// A token that begins with "old" has expired.
@@ -104,7 +112,11 @@ impl Rig {
     }
 
     async fn token(&self) -> String {
-        let page = self.get("127.0.0.1", "/wifi").await;
+        self.token_of("/wifi").await
+    }
+
+    async fn token_of(&self, path: &str) -> String {
+        let page = self.get("127.0.0.1", path).await;
         let after = page.split("name=\"token\" value=\"").nth(1).unwrap();
         after.split('"').next().unwrap().to_owned()
     }
@@ -222,4 +234,53 @@ async fn who_sends_nothing_is_let_go() {
     let begun = tokio::time::Instant::now();
     let _closed = stream.read_to_end(&mut answer).await;
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_fixed_address_is_taken_whole_or_not_at_all() {
+    let rig = Rig::start().await;
+    let token = rig.token().await;
+    let fields = format!("token={token}&name=486f74656c&passphrase=long%20enough");
+    for (more, taken) in [
+        ("&address=192.168.1.50/24&gateway=192.168.1.1&dns=", Some(" at 192.168.1.50/24 192.168.1.1 [192.168.1.1]")),
+        ("&address=10.0.0.9/8&gateway=10.0.0.1&dns=9.9.9.9", Some(" at 10.0.0.9/8 10.0.0.1 [9.9.9.9]")),
+        ("&address=&gateway=&dns=", Some("")),
+        ("&address=192.168.1.50&gateway=192.168.1.1&dns=", None),
+        ("&address=192.168.1.50/24&gateway=10.0.0.1&dns=", None),
+        ("&address=192.168.1.50/99&gateway=192.168.1.1&dns=", None),
+        ("&address=&gateway=192.168.1.1&dns=", None),
+    ] {
+        let before = rig.asked().len();
+        let answer = rig.post("/wifi/join", "", &format!("{fields}{more}")).await;
+        let asked = rig.asked().split_off(before);
+        match taken {
+            Some(end) => {
+                assert_eq!(asked, [format!("join Hotel Personal hidden false with long enough{end}")], "{more}")
+            }
+            None => assert!(asked.is_empty() && status(&answer) == 422, "{more}: {answer}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_asks_for_the_passphrase_on_its_label() {
+    let rig = Rig::start().await;
+    rig.device.snapshot.lock().unwrap().enrolled = true;
+    for path in ["/", "/wifi", "/relay", "/modems", "/wifi/join?name=486f74656c"] {
+        let page = rig.get("127.0.0.1", path).await;
+        assert!(page.contains("action=\"/login\"") && !page.contains("Hotel"), "{path}: {page}");
+    }
+    let token = rig.token_of("/").await;
+    let scan = format!("token={token}");
+    assert_eq!(status(&rig.post("/wifi/scan", "", &scan).await), 403);
+    let wrong = rig.post("/login", "", &format!("token={token}&passphrase=abcd-efgh-jkmm")).await;
+    assert!(status(&wrong) == 403 && !wrong.to_lowercase().contains("set-cookie"), "{wrong}");
+    let right = rig.post("/login", "", &format!("token={token}&passphrase=+abcd-efgh-jkmn")).await;
+    let cookie = right.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().split(';').next().unwrap();
+    // A form's token opens nothing, as whoever sees the page has one.
+    for (cookie, code) in [(cookie.to_owned(), 303), (format!("strata={token}"), 403), ("strata=".to_owned(), 403)] {
+        let answer = rig.post("/wifi/scan", &format!("Cookie: other=1; {cookie}\r\n"), &scan).await;
+        assert_eq!(status(&answer), code, "{cookie}");
+    }
+    assert_eq!(rig.asked(), ["scan"]);
 }

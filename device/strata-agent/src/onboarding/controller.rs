@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use strata_network::access_point::{Facts, Machine, Radio as Wanted, Radios, TRY, TURN};
 use strata_network::modem_manager::ModemManager;
 use strata_network::network_manager::{Connectivity, Error, Joined, Network, NetworkManager, Radio};
-use strata_network::own_network;
+use strata_network::own_network::{self, OwnNetwork};
 use strata_network::reason::Reason;
 use strata_network::wifi::{Ssid, Wish};
 use strata_portal::device::{Failure, Progress};
@@ -263,11 +263,11 @@ impl<'a> Controller<'a> {
         match done {
             Done::Heard(heard) => self.heard(heard),
             Done::Lowered => {}
-            Done::Raised(radio, heard, joined) => {
+            Done::Raised { radio, own, heard, joined } => {
                 if let Some(networks) = heard {
                     self.heard(Ok(networks));
                 }
-                self.raised(radio, joined);
+                self.raised(radio, &own, joined);
             }
             Done::Activated { number, radio, joined } => match (joined, &self.trial) {
                 (joined, Some(trial)) if trial.number == number => match joined {
@@ -306,9 +306,10 @@ impl<'a> Controller<'a> {
         }
     }
 
-    fn raised(&mut self, radio: Radio, joined: Result<Joined, Error>) {
+    fn raised(&mut self, radio: Radio, own: &OwnNetwork, joined: Result<Joined, Error>) {
         let door = Door {
             setup: self.setup.clone(),
+            passphrase: own.passphrase.clone(),
             picture: self.picture.clone(),
             standing: self.standing.clone(),
             commands: self.commands.clone(),
@@ -316,7 +317,7 @@ impl<'a> Controller<'a> {
         let up = joined.map_err(anyhow::Error::new).and_then(|joined| Ok((joined, door.open(&radio.interface)?)));
         match up {
             Ok((joined, pages)) => {
-                tracing::info!("the access point “{}” is up on {}", self.picture.lock().own_ssid, radio.interface);
+                tracing::info!("the access point “{}” is up on {}", own.ssid, radio.interface);
                 self.raised = Some(Raised { radio, joined, _pages: pages });
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use strata_network::own_network;
-use strata_network::wifi::{Ssid, Wish};
+use strata_network::wifi::{Secret, Ssid, Wish};
 use strata_portal::device::{Answer, Device, Failure, Progress, Snapshot};
 use strata_portal::server::Portal;
 use tokio::net::TcpSocket;
@@ -52,6 +52,8 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) setup: Setup,
+    /// The passphrase on the device's label.
+    pub(super) passphrase: Secret,
     pub(super) picture: Shared,
     pub(super) standing: watch::Receiver<Standing>,
     pub(super) commands: mpsc::Sender<Command>,
@@ -122,6 +124,10 @@ fn address(typed: &str) -> Result<RelayUrl, Failure> {
 }
 
 impl Device for Door {
+    fn passphrase(&self) -> Secret {
+        self.passphrase.clone()
+    }
+
     fn snapshot(&self) -> Answer<'_, Snapshot> {
         let now = Instant::now();
         let mut picture = self.picture.lock();

@@ -90,6 +90,7 @@ impl Picture {
         Snapshot {
             name: standing.name.clone().unwrap_or_else(|| self.own_ssid.clone()),
             relay: standing.relay.as_deref().map(short),
+            enrolled: standing.enrolled,
             internet: self.internet(standing),
             at_relay: standing.at_relay,
             one_radio: self.one_radio,

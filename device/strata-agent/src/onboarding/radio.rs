@@ -20,8 +20,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 pub(super) enum Done {
     /// A scan: what was heard.
     Heard(Result<Vec<Network>, Error>),
-    /// The access point is up, on this radio, or why not; and what was heard before.
-    Raised(Radio, Option<Vec<Network>>, Result<Joined, Error>),
+    /// The access point is up, or why not; and what was heard before.
+    Raised { radio: Radio, own: OwnNetwork, heard: Option<Vec<Network>>, joined: Result<Joined, Error> },
     /// The access point is down.
     Lowered,
     /// The network of the trial with this number is joined, or why not.
@@ -68,7 +68,7 @@ async fn hear(nm: &NetworkManager, radio: &Radio) -> Result<Vec<Network>, Error>
 pub(super) async fn raise(nm: NetworkManager, radio: Radio, own: OwnNetwork, scan: bool) -> Done {
     let heard = if scan { hear(&nm, &radio).await.ok() } else { None };
     let joined = nm.bring_up(&radio, &own.profile(&radio.interface), Life::WhileUp, RAISE).await;
-    Done::Raised(radio, heard, joined)
+    Done::Raised { radio, own, heard, joined }
 }
 
 /// Takes the access point down.

@@ -1,0 +1,286 @@
+"""From box to online: a person with a phone, the device's own network, its pages, a home router and a relay.
+
+Everything is real but the radio waves: NetworkManager, wpa_supplicant, dnsmasq, the kernel's mac80211 on simulated
+radios, the relay, Chromium. The phone is a network namespace of the device's machine with a radio of its own.
+"""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from rig import processes
+from rig.browser import ARGUMENTS, CHROMIUM
+from rig.vm.device import Device
+from rig.vm.stack import DeviceStack
+from rig.vm.wifi import DEVICE_ADDRESS, Neighbourhood
+from rig.waiting import wait_for
+
+pytestmark = pytest.mark.needs("qemu-disk", "console-shell")
+
+HOME, PASSPHRASE = "Home Sweet Home", "correct horse battery"
+NARROW = {"width": 320, "height": 568}
+# An emulated device is slow: limits are for a hang, times are printed.
+LIMIT_S = 300
+PORTAL_API = f"http://{DEVICE_ADDRESS}/captive-portal/api"
+LANGUAGE = "en-GB"
+
+# What each system asks, as it asks it (method and path, then headers in its order).
+PROBES = {
+    "iOS": (
+        "GET /hotspot-detect.html HTTP/1.0\r\nHost: captive.apple.com\r\nConnection: close\r\n"
+        "User-Agent: CaptiveNetworkSupport-481.60.2 wispr\r\n\r\n"
+    ),
+    "Android": (
+        "GET /generate_204 HTTP/1.1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 "
+        "(KHTML, like Gecko) Chrome/60.0.3112.32 Safari/537.36\r\nHost: connectivitycheck.gstatic.com\r\n"
+        "Connection: Keep-Alive\r\nAccept-Encoding: gzip\r\n\r\n"
+    ),
+    "Windows": (
+        "GET /connecttest.txt HTTP/1.1\r\nConnection: Close\r\nUser-Agent: Microsoft NCSI\r\n"
+        "Host: www.msftconnecttest.com\r\n\r\n"
+    ),
+    "Firefox": (
+        "GET /success.txt?ipv4 HTTP/1.1\r\nHost: detectportal.firefox.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux "
+        "x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\nAccept: */*\r\nAccept-Language: en-US,en;q=0.5\r\n"
+        "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nPragma: no-cache\r\n"
+        "Cache-Control: no-cache\r\n\r\n"
+    ),
+    "ChromeOS": "GET /gen_204 HTTP/1.1\r\nHost: www.google.com\r\nConnection: close\r\n\r\n",
+    "NetworkManager": (
+        "GET /check_network_status.txt HTTP/1.1\r\nHost: nmcheck.gnome.org\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    ),
+    "KDE": "GET / HTTP/1.1\r\nHost: networkcheck.kde.org\r\nConnection: close\r\nUser-Agent: Mozilla/5.0\r\n\r\n",
+    "Samsung": (
+        "GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.samsung.com\r\nConnection: close\r\n"
+        "User-Agent: Dalvik/2.1.0 (Linux; U; Android 14)\r\n\r\n"
+    ),
+    "Huawei": (
+        "GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.platform.hicloud.com\r\nConnection: close\r\n\r\n"
+    ),
+    "Xiaomi": "GET /generate_204 HTTP/1.1\r\nHost: connect.rom.miui.com\r\nConnection: close\r\n\r\n",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(device: Device, folder: Path) -> Iterator[DeviceStack]:
+    """A relay whose certificate's authority the device knows, as it knows those of public relays."""
+    processes.become_subreaper()
+    made = DeviceStack(folder / "relay", host=device.host, listen=device.listen)
+    made.folder.mkdir()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def near(device: Device, stack: DeviceStack) -> Iterator[Neighbourhood]:
+    """The device as it left the factory, booted, with one radio and no cable; a router and a phone near it."""
+    made = Neighbourhood(device)
+    made.prepare()
+    device.disk.debugfs(
+        "rootfs-a",
+        "rm etc/ssl/certs/ca-certificates.crt",
+        f"write {stack.authority} etc/ssl/certs/ca-certificates.crt",
+        "set_inode_field etc/ssl/certs/ca-certificates.crt mode 0100644",
+        write=True,
+    )
+    device.boot()
+    made.begin()
+    made.home.offer(HOME, PASSPHRASE)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def browser(near: Neighbourhood) -> Iterator[Browser]:
+    """The phone's browser: whatever it asks for, it asks the device's own network."""
+    to_device = f"--host-resolver-rules=MAP * 127.0.0.1:{near.phone.tunnel()}"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, to_device])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A captive mini-browser: narrow, without JavaScript."""
+    context = browser.new_context(viewport=NARROW, java_script_enabled=False, locale=LANGUAGE)
+    yield context.new_page()
+    context.close()
+
+
+def own_network(device: Device) -> tuple[str, str]:
+    """Name and passphrase, as they are on the device's label."""
+    made = wait_for(
+        "the device has a network of its own",
+        lambda: device.run("cat /identity/agent/access-point.json").output,
+        LIMIT_S,
+        every_s=1,
+    )
+    told = json.loads(made)
+    return told["ssid"], told["passphrase"]
+
+
+def join(near: Neighbourhood) -> None:
+    """The phone joins the device's network, as soon as it is there."""
+    ssid, passphrase = own_network(near.device)
+    wait_for(f"the phone hears {ssid}", lambda: near.phone.hears(ssid), LIMIT_S, every_s=1)
+    near.phone.join(ssid, passphrase, limit_s=LIMIT_S)
+
+
+def say(text: str) -> None:
+    """A figure of this run."""
+    print(f"  {text}", flush=True)
+
+
+def raw(near: Neighbourhood, request: str) -> str:
+    """The answer to these bytes, from the phone's place."""
+    with socket.create_connection(("127.0.0.1", near.phone.tunnel()), timeout=60) as connection:
+        connection.sendall(request.encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer and (part := connection.recv(65536)):
+            answer += part
+    return answer.decode(errors="replace")
+
+
+def choose(page: Page, ssid: str, passphrase: str) -> None:
+    """Join a network on the device's pages."""
+    page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
+    page.get_by_role("link", name=re.compile(re.escape(ssid))).click()
+    page.get_by_label("Passphrase").fill(passphrase)
+    page.get_by_role("button").click()
+
+
+def enrol(page: Page, stack: DeviceStack, token: str) -> None:
+    """Give the device its token on its pages."""
+    page.goto(f"http://{DEVICE_ADDRESS}/relay", timeout=120_000)
+    page.get_by_label("Address of the relay").fill(stack.relay_url)
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button").click()
+
+
+def trouble(page: Page) -> str:
+    """What the first page says went wrong."""
+    page.goto(f"http://{DEVICE_ADDRESS}/", timeout=120_000)
+    return page.get_by_role("alert").inner_text()
+
+
+def test_a_new_device_is_a_network_that_a_phone_joins(near: Neighbourhood):
+    begun = time.monotonic()
+    join(near)
+    lease = near.phone.lease()
+    said = near.device.journal("-b -o short-monotonic -u strata-agent.service")
+    up = re.search(r"\[ *([\d.]+)\].*access point .* is up", said)
+    say(
+        f"access point up {up[1] if up else '?'} s after the kernel began; joined after {time.monotonic() - begun:.0f} s"
+    )
+    assert lease.address.startswith("10.42.0.")
+    assert (lease.dns, lease.captive_portal) == ([DEVICE_ADDRESS], PORTAL_API)
+
+
+def test_the_first_page_says_what_to_do(near: Neighbourhood, page: Page, folder: Path):
+    page.goto("http://captive.apple.com/hotspot-detect.html", timeout=120_000)
+    expect(page).to_have_url(f"http://{DEVICE_ADDRESS}/")
+    page.screenshot(path=folder / "start.png", full_page=True)
+    page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
+    expect(page.get_by_role("link", name=re.compile(HOME))).to_be_visible()
+    page.screenshot(path=folder / "networks.png", full_page=True)
+
+
+def test_every_name_is_the_device(near: Neighbourhood):
+    assert near.phone.resolve("relay.example.net") == [DEVICE_ADDRESS]
+    assert near.phone.resolve("captive.apple.com", "8.8.8.8") == [DEVICE_ADDRESS], "a resolver that is built in"
+    answer = near.phone.ask("relay.example.net", kind="AAAA")
+    assert answer and answer.addresses == [], "nobody waits for an address of IPv6"
+
+
+@pytest.mark.parametrize("system", PROBES)
+def test_each_system_opens_the_sheet(near: Neighbourhood, system: str):
+    answer = raw(near, PROBES[system])
+    assert answer.split()[1] == "302", answer
+    assert f"location: http://{DEVICE_ADDRESS}/" in answer.lower(), answer
+
+
+def test_nothing_else_of_the_device_is_reached(near: Neighbourhood):
+    ports = near.phone.ports(DEVICE_ADDRESS, [22, 53, 80, 443, 8080])
+    assert ports == {22: "refused", 53: "open", 80: "open", 443: "refused", 8080: "refused"}
+    assert near.phone.ports("192.168.77.1", [80])[80] == "open", "caught: every page is the device's"
+    assert near.phone.ports("192.168.77.1", [443])[443] == "refused", "no way through the device"
+
+
+def back_on(near: Neighbourhood, what: str) -> None:
+    """The device's own network is back after something failed, and the phone on it; the time is printed."""
+    begun = time.monotonic()
+    # Its network is gone first: what it hears before that is the former one.
+    wait_for("the phone lost the network", lambda: not near.phone.is_joined(), LIMIT_S, every_s=0.5)
+    join(near)
+    say(f"{what}: the phone is back on the device's network after {time.monotonic() - begun:.0f} s")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What can be wrong with a network, and how it is told."""
+
+    passphrase: str
+    told: str
+    begin: Callable[[Neighbourhood], None] = lambda near: None
+    end: Callable[[Neighbourhood], None] = lambda near: None
+
+
+FAULTS = {
+    "wrong passphrase": Fault("wrong horse battery", "passphrase was not accepted"),
+    "no DHCP": Fault(PASSPHRASE, "gave it no address", lambda near: near.home.serve(dhcp=False), lambda near: near.home.serve()),
+    "leads nowhere": Fault(
+        PASSPHRASE, "does not lead to the internet", lambda near: near.home.route(internet=False), lambda near: near.home.route()
+    ),
+    "hotel": Fault(
+        PASSPHRASE, "wants a login", lambda near: near.home.route(hotel=True), lambda near: near.home.route()
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_what_is_wrong_with_a_network_is_told_and_strands_nobody(
+    near: Neighbourhood, page: Page, folder: Path, what: str
+):
+    fault = FAULTS[what]
+    fault.begin(near)
+    choose(page, HOME, fault.passphrase)
+    expect(page.get_by_role("status")).to_contain_text("connects")
+    back_on(near, what)
+    told = trouble(page)
+    page.screenshot(path=folder / f"{what.replace(' ', '-')}.png", full_page=True)
+    assert HOME in told and re.search(fault.told, told, re.IGNORECASE), told
+    assert HOME not in near.device.check("nmcli -t -f NAME connection show")
+    fault.end(near)
+
+
+def test_a_token_that_the_relay_does_not_know_is_told(near: Neighbourhood, stack: DeviceStack, page: Page):
+    enrol(page, stack, "of-another-relay")
+    choose(page, HOME, PASSPHRASE)
+    back_on(near, "unknown token")
+    assert "token" in trouble(page).lower()
+    expect(page.get_by_text("This network works")).to_be_visible()
+
+
+def test_from_the_first_page_to_online(near: Neighbourhood, stack: DeviceStack, page: Page, folder: Path):
+    enrol(page, stack, stack.new_token())
+    # The network that worked a moment ago is used at once.
+    begun = time.monotonic()
+    stack.wait_online(LIMIT_S)
+    say(f"from submit to online: {time.monotonic() - begun:.0f} s")
+    ssid, _ = own_network(near.device)
+    wait_for("the access point is down", lambda: not near.phone.hears(ssid), LIMIT_S, every_s=1)
+    kept = near.device.check("grep -l 'Home Sweet Home' /data/network/connections/*")
+    assert len(kept.splitlines()) == 1
