@@ -103,7 +103,7 @@ class Neighbourhood:
             "nmcli general reload conf; }",
             # Loaded at boot, it may be on its way: this waits for its end.
             f"modprobe mac80211_hwsim radios={self.radios + 2}",
-            "named() { for i in /sys/class/net/*; do [ $(cat $i/address) != $1 ] || echo ${i##*/}; done 2>/dev/null; }",
+            "named() { grep -lx $1 /sys/class/net/*/address 2>/dev/null | cut -d/ -f5; }",
             # The shell comes before the drivers of all cards, and before their names.
             "move() { ! ip -n $1 link | grep -q $2 || return 0; until [ $(named $2) ]; do sleep 0.5; done; "
             "udevadm settle -t 120; i=$(named $2); ip link set $i down; ip link set $i netns $1 name $3; }",
