@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from rig.vm.device import Device
-from rig.vm.dns import NO_ERROR, NO_SUCH_NAME
+from rig.vm.dns import NO_SUCH_NAME, REFUSED
 from rig.vm.home import CHECK_HOST, CHECK_PATH, CHECK_TEXT, NETWORK, ROUTER, HomeRouter
 from rig.vm.phone import NotJoined, Phone, WrongPassphrase
 from rig.vm.shell import Answer
@@ -186,8 +186,10 @@ def test_a_phone_joins_and_is_told_of_a_portal(home: HomeRouter, phone: Phone):
     assert phone.is_joined()
     phone.leave()
     assert not phone.is_joined()
-    with pytest.raises(WrongPassphrase):
-        phone.join(SSID, "wrong horse")
+    for wpa3 in (False, True):
+        home.offer(SSID, PASSPHRASE, wpa3=wpa3)
+        with pytest.raises(WrongPassphrase):
+            phone.join(SSID, "wrong horse", wpa3=wpa3)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +241,8 @@ def test_a_name_server_of_the_phones_own_may_be_caught(around: Neighbourhood, ow
     around.device.check(f"nft '{rule}'")
     answer = phone.ask("localhost", "8.8.8.8")
     around.device.check("nft delete table ip hil")
-    assert (answer.code, answer.addresses) == (NO_ERROR, ["127.0.0.1"])
+    # NetworkManager's own has nobody to ask, and says so.
+    assert answer.code == REFUSED
 
 
 def test_a_phone_with_a_wrong_passphrase_is_refused(own_network: None, phone: Phone):

@@ -93,7 +93,10 @@ class Phone:
     def _joined_or_refused(self) -> bool:
         if self.is_joined():
             return True
-        if "reason=WRONG_KEY" in (said := self.place.said("client")):
+        # WPA2 finds out at the end of the handshake, WPA3 (SAE, the second message) before it.
+        if re.search(
+            "reason=WRONG_KEY|AUTH-REJECT .* auth_type=3 auth_transaction=2", said := self.place.said("client")
+        ):
             raise WrongPassphrase(said)
         return False
 

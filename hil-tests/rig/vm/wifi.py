@@ -101,9 +101,12 @@ class Neighbourhood:
             # A device that was not prepared learns now what is not its own.
             f"[ -e /{NM_CONF} ] || {{ printf %s {shlex.quote(text)} >/run/NetworkManager/conf.d/90-hil.conf; "
             "nmcli general reload conf; }",
-            f"[ -e /sys/module/mac80211_hwsim ] || modprobe mac80211_hwsim radios={self.radios + 2}",
-            "named() { for i in /sys/class/net/*; do if [ $(cat $i/address) = $1 ]; then echo ${i##*/}; fi; done; }",
-            "move() { i=$(named $2); [ -z $i ] || { ip link set $i down; ip link set $i netns $1 name $3; }; }",
+            # Loaded at boot, it may be on its way: this waits for its end.
+            f"modprobe mac80211_hwsim radios={self.radios + 2}",
+            "named() { grep -lx $1 /sys/class/net/*/address 2>/dev/null | cut -d/ -f5; }",
+            # The shell comes before the drivers of all cards, and before their names.
+            "move() { ! ip -n $1 link | grep -q $2 || return 0; until [ $(named $2) ]; do sleep 0.5; done; "
+            "udevadm settle -t 120; i=$(named $2); ip link set $i down; ip link set $i netns $1 name $3; }",
         ]
         for place, mac in self._others.items():
             words += [
