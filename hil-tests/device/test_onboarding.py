@@ -95,6 +95,7 @@ def near(device: Device, stack: DeviceStack) -> Iterator[Neighbourhood]:
     )
     device.boot()
     made.begin()
+    made.phone.leave()
     made.home.offer(HOME, PASSPHRASE)
     try:
         yield made
@@ -176,15 +177,33 @@ def trouble(page: Page) -> str:
     return page.get_by_role("alert").inner_text()
 
 
+def back_on(near: Neighbourhood, what: str) -> None:
+    """The device's own network is back after something failed, and the phone on it; the time is printed."""
+    begun = time.monotonic()
+    # Its network is gone first: what it hears before that is the former one.
+    wait_for("the phone lost the network", lambda: not near.phone.is_joined(), LIMIT_S, every_s=0.5)
+    join(near)
+    took, away = time.monotonic() - begun, away_s(near.device)
+    say(f"{what}: the access point was away for {away:.0f} s; the phone was back on it after {took:.0f} s")
+
+
+def away_s(device: Device) -> float:
+    """How long the access point was away the last time, by the agent's log."""
+    times: dict[str, float] = {}
+    for line in device.journal("-b -o short-monotonic -u strata-agent.service").splitlines():
+        if told := re.search(r"\[ *([\d.]+)\].*access point .*is (up|taken down)", line):
+            times[told[2]] = float(told[1])
+    return times["up"] - times["taken down"]
+
+
 def test_a_new_device_is_a_network_that_a_phone_joins(near: Neighbourhood):
     begun = time.monotonic()
     join(near)
     lease = near.phone.lease()
     said = near.device.journal("-b -o short-monotonic -u strata-agent.service")
     up = re.search(r"\[ *([\d.]+)\].*access point .* is up", said)
-    say(
-        f"access point up {up[1] if up else '?'} s after the kernel began; joined after {time.monotonic() - begun:.0f} s"
-    )
+    assert up, said
+    say(f"access point up {up[1]} s after the kernel began; the phone joined in {time.monotonic() - begun:.0f} s")
     assert lease.address.startswith("10.42.0.")
     assert (lease.dns, lease.captive_portal) == ([DEVICE_ADDRESS], PORTAL_API)
 
@@ -193,6 +212,12 @@ def test_the_first_page_says_what_to_do(near: Neighbourhood, page: Page, folder:
     page.goto("http://captive.apple.com/hotspot-detect.html", timeout=120_000)
     expect(page).to_have_url(f"http://{DEVICE_ADDRESS}/")
     page.screenshot(path=folder / "start.png", full_page=True)
+
+
+def test_looking_again_shows_a_network_that_came_later(near: Neighbourhood, page: Page, folder: Path):
+    page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
+    page.get_by_role("button", name="Look again").click()
+    back_on(near, "look again")
     page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
     expect(page.get_by_role("link", name=re.compile(HOME))).to_be_visible()
     page.screenshot(path=folder / "networks.png", full_page=True)
@@ -219,15 +244,6 @@ def test_nothing_else_of_the_device_is_reached(near: Neighbourhood):
     assert near.phone.ports("192.168.77.1", [443])[443] == "refused", "no way through the device"
 
 
-def back_on(near: Neighbourhood, what: str) -> None:
-    """The device's own network is back after something failed, and the phone on it; the time is printed."""
-    begun = time.monotonic()
-    # Its network is gone first: what it hears before that is the former one.
-    wait_for("the phone lost the network", lambda: not near.phone.is_joined(), LIMIT_S, every_s=0.5)
-    join(near)
-    say(f"{what}: the phone is back on the device's network after {time.monotonic() - begun:.0f} s")
-
-
 @dataclass(frozen=True)
 class Fault:
     """What can be wrong with a network, and how it is told."""
@@ -240,9 +256,17 @@ class Fault:
 
 FAULTS = {
     "wrong passphrase": Fault("wrong horse battery", "passphrase was not accepted"),
-    "no DHCP": Fault(PASSPHRASE, "gave it no address", lambda near: near.home.serve(dhcp=False), lambda near: near.home.serve()),
+    "no DHCP": Fault(
+        PASSPHRASE,
+        "gave it no address",
+        lambda near: near.home.serve(dhcp=False),
+        lambda near: near.home.serve(),
+    ),
     "leads nowhere": Fault(
-        PASSPHRASE, "does not lead to the internet", lambda near: near.home.route(internet=False), lambda near: near.home.route()
+        PASSPHRASE,
+        "does not lead to the internet",
+        lambda near: near.home.route(internet=False),
+        lambda near: near.home.route(),
     ),
     "hotel": Fault(
         PASSPHRASE, "wants a login", lambda near: near.home.route(hotel=True), lambda near: near.home.route()

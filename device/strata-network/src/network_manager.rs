@@ -152,6 +152,16 @@ pub enum Connectivity {
     Full,
 }
 
+impl Connectivity {
+    /// What two families of addresses lead to together.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let rank =
+            |one| [Self::Unknown, Self::None, Self::Limited, Self::Portal, Self::Full].iter().position(|of| *of == one);
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
 impl From<u32> for Connectivity {
     fn from(number: u32) -> Self {
         match number {
@@ -276,7 +286,7 @@ impl NetworkManager {
         let manager = self.manager().await?;
         time::timeout(ANSWER, manager.check_connectivity()).await.map_err(|_| Error::Late("look"))??;
         let device = self.device(&radio.path).await?;
-        Ok(device.ip4_connectivity().await?.max(device.ip6_connectivity().await?).into())
+        Ok(Connectivity::from(device.ip4_connectivity().await?).or(device.ip6_connectivity().await?.into()))
     }
 
     /// The Wi-Fi radios, by interface.
@@ -598,6 +608,16 @@ mod tests {
         let shown: Vec<_> =
             strongest(heard).iter().map(|network| (network.ssid.to_string(), network.strength)).collect();
         assert_eq!(shown, [("Hall".into(), 80), ("Bar".into(), 60), ("Hall".into(), 60)]);
+    }
+
+    #[test]
+    fn a_login_page_for_one_family_of_addresses_counts_though_the_other_leads_nowhere() {
+        use Connectivity::{Full, Limited, None, Portal, Unknown};
+        for (one, other, both) in
+            [(Portal, Limited, Portal), (Full, Portal, Full), (None, Limited, Limited), (Unknown, None, None)]
+        {
+            assert_eq!((one.or(other), other.or(one)), (both, both));
+        }
     }
 
     #[tokio::test]

@@ -62,13 +62,10 @@ pub(crate) fn start(mut view: View) -> askama::Result<String> {
     let t = view.texts();
     let s = &view.snapshot;
     let (joining, enrolling) = (s.joining.1 == Progress::Going, s.enrolment == Progress::Going);
-    let failure = failed(s.joining.1).filter(|_| !s.internet).or_else(|| failed(s.enrolment).filter(|_| !s.at_relay));
     let network = s.joining.0.as_ref().filter(|_| !s.internet);
-    let told = |failure: Failure| match network {
-        Some(ssid) => format!("{ssid}: {}", failure.text(t)),
-        None => failure.text(t).to_owned(),
-    };
-    view.trouble = view.trouble.or_else(|| failure.map(told));
+    let not_joined = failed(s.joining.1).zip(network).map(|(failure, ssid)| format!("{ssid}: {}", failure.text(t)));
+    let not_enrolled = failed(s.enrolment).filter(|_| !s.at_relay).map(|failure| failure.text(t).to_owned());
+    view.trouble = view.trouble.or(not_joined).or(not_enrolled);
     let works = network.filter(|_| s.joining.1 == Progress::Done).map(Ssid::to_string);
     view.refresh_s = if joining || enrolling { WAITING_S } else { 0 };
     let (view, s) = (&view, &view.snapshot);

@@ -214,10 +214,10 @@ texts! {
         "Redes wifi",
         "Réseaux Wi-Fi";
     /// Before the age of the list.
-    networks_seen: "Last looked for",
-        "Zuletzt gesucht",
-        "Última búsqueda",
-        "Dernière recherche";
+    networks_seen: "Age of this list",
+        "Alter dieser Liste",
+        "Antigüedad de esta lista",
+        "Âge de cette liste";
     /// On the button that looks again.
     scan_again: "Look again",
         "Neu suchen",

@@ -427,6 +427,7 @@ impl<'a> Controller<'a> {
             && (wanted == Wanted::Client || !self.radios.contains(&raised.radio) || (self.scan_wanted && one_radio))
         {
             let joined = raised.joined.clone();
+            tracing::info!("the access point is taken down");
             self.raised = None;
             self.action.spawn(radio::lower(self.nm.clone(), joined));
             return Ok(());
