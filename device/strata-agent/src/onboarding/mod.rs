@@ -1,9 +1,9 @@
 //! From box to online: the device's own access point and its pages, and the networks that people choose there.
 //!
-//! Owns when the access point is on ([`controller`], which carries out what
+//! Owns when the access point is on (`controller`, which carries out what
 //! [`strata_network::access_point`] decides) and what the pages show and do
-//! ([`door`]). Does not own the connection to the relay: it is told how that is
-//! doing ([`Standing`]) and hands it a token as `strata-agent enrol` does.
+//! (`door`). Does not own the connection to the relay: it is told how that is
+//! doing (`Standing`) and hands it a token as `strata-agent enrol` does.
 
 mod controller;
 mod door;
