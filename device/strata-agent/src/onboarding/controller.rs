@@ -33,6 +33,7 @@ const COMMANDS: usize = 8;
 
 /// The access point while it is up.
 struct Raised {
+    since: Instant,
     radio: Radio,
     joined: Joined,
     _pages: Open,
@@ -69,6 +70,8 @@ struct Controller<'a> {
     action: JoinSet<Done>,
     checks: JoinSet<(u64, Connectivity)>,
     raise_not_before: Option<Instant>,
+    /// What was told of it last: not every few seconds again.
+    told: String,
 }
 
 /// Runs until NetworkManager's signals end.
@@ -154,6 +157,7 @@ impl<'a> Controller<'a> {
             action: JoinSet::new(),
             checks: JoinSet::new(),
             raise_not_before: None,
+            told: String::new(),
         }
     }
 
@@ -196,7 +200,11 @@ impl<'a> Controller<'a> {
     }
 
     fn looked(&mut self, look: Look) {
-        let Look { radios, uplinks, connectivity, known, modems } = look;
+        let Look { begun, connections, radios, uplinks, connectivity, known, modems } = look;
+        if self.raised.as_ref().is_some_and(|raised| raised.since < begun && !connections.has(&raised.joined)) {
+            tracing::warn!("the access point went down by itself");
+            self.raised = None;
+        }
         let mut picture = self.picture.lock();
         if picture.connectivity != Some(connectivity) {
             tracing::info!("the way out, as NetworkManager sees it: {connectivity:?}");
@@ -318,10 +326,15 @@ impl<'a> Controller<'a> {
         match up {
             Ok((joined, pages)) => {
                 tracing::info!("the access point “{}” is up on {}", own.ssid, radio.interface);
-                self.raised = Some(Raised { radio, joined, _pages: pages });
+                self.told.clear();
+                self.raised = Some(Raised { since: Instant::now(), radio, joined, _pages: pages });
             }
             Err(error) => {
-                tracing::warn!("the access point is not up: {error:#}");
+                let told = format!("the access point is not up: {error:#}");
+                if self.told != told {
+                    tracing::warn!("{told}");
+                    self.told = told;
+                }
                 self.raise_not_before = Some(Instant::now() + RAISE_AGAIN);
             }
         }

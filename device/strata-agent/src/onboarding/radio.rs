@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use strata_network::access_point;
 use strata_network::modem_manager::{Modem, ModemManager};
-use strata_network::network_manager::{Connectivity, Error, Joined, Life, Network, NetworkManager, Radio};
+use strata_network::network_manager::{Connectivity, Error, Joined, Life, Network, NetworkManager, Radio, Standing};
 use strata_network::own_network::OwnNetwork;
 use strata_network::wifi::{Profile, Ssid};
-use tokio::time;
+use tokio::time::{self, Instant};
 
 /// For the access point to be up.
 const RAISE: Duration = Duration::from_secs(30);
@@ -31,6 +31,10 @@ pub(super) enum Done {
 /// What is the case with the network.
 #[derive(Debug)]
 pub(super) struct Look {
+    /// When it began: what was done since then is not in it.
+    pub(super) begun: Instant,
+    /// The connections.
+    pub(super) connections: Standing,
     pub(super) radios: Vec<Radio>,
     /// The radios over which the internet is reached.
     pub(super) uplinks: Vec<Radio>,
@@ -41,6 +45,8 @@ pub(super) struct Look {
 
 /// Looks at all of it.
 pub(super) async fn look(nm: NetworkManager, modems: ModemManager) -> Result<Look, Error> {
+    let begun = Instant::now();
+    let connections = nm.standing().await?;
     let radios = nm.radios().await?;
     let uplinks = nm.uplinks(&radios).await?;
     let known = nm.known().await?.into_iter().map(|known| known.ssid).collect();
@@ -48,7 +54,7 @@ pub(super) async fn look(nm: NetworkManager, modems: ModemManager) -> Result<Loo
         tracing::debug!("no modems: {error}");
         Vec::new()
     });
-    Ok(Look { radios, uplinks, connectivity: nm.connectivity().await?, known, modems })
+    Ok(Look { begun, connections, radios, uplinks, connectivity: nm.connectivity().await?, known, modems })
 }
 
 /// Scans; what was heard then.

@@ -4,6 +4,8 @@
 //! [`Reason`] or a sentence. Follows its signals, never polls. Does not own when
 //! something is done.
 
+mod proxy;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::reason::Reason;
 use crate::wifi::{self, Profile, Security, Ssid};
+use proxy::{ActiveProxy, ConnectionProxy, DeviceProxy, Dictionary, ManagerProxy, ProfilesProxy, WirelessProxy};
 
 /// For an answer of a service on this machine.
 const ANSWER: Duration = Duration::from_secs(25);
@@ -31,96 +34,6 @@ mod state {
     pub(super) const IP_CONFIG: u32 = 70;
     pub(super) const ACTIVATED: u32 = 100;
     pub(super) const FAILED: u32 = 120;
-}
-
-type Dictionary = HashMap<String, OwnedVariant>;
-
-#[zbus::proxy(
-    interface = "org.freedesktop.NetworkManager",
-    default_service = "org.freedesktop.NetworkManager",
-    default_path = "/org/freedesktop/NetworkManager"
-)]
-trait Manager {
-    fn get_devices(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
-    fn deactivate_connection(&self, active: &zbus::ObjectPath<'_>) -> zbus::Result<()>;
-    #[zbus(name = "AddAndActivateConnection2")]
-    fn add_and_activate(
-        &self,
-        connection: &Profile,
-        device: &zbus::ObjectPath<'_>,
-        specific: &zbus::ObjectPath<'_>,
-        options: HashMap<&str, Variant<'_>>,
-    ) -> zbus::Result<(OwnedObjectPath, OwnedObjectPath, Dictionary)>;
-    fn check_connectivity(&self) -> zbus::Result<u32>;
-    #[zbus(property)]
-    fn connectivity(&self) -> zbus::Result<u32>;
-    #[zbus(property)]
-    fn primary_connection(&self) -> zbus::Result<OwnedObjectPath>;
-    #[zbus(property)]
-    fn active_connections(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
-}
-
-#[zbus::proxy(
-    interface = "org.freedesktop.NetworkManager.Connection.Active",
-    default_service = "org.freedesktop.NetworkManager"
-)]
-trait Active {
-    #[zbus(property)]
-    fn id(&self) -> zbus::Result<String>;
-    #[zbus(property)]
-    fn devices(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
-}
-
-#[zbus::proxy(
-    interface = "org.freedesktop.NetworkManager.Settings",
-    default_service = "org.freedesktop.NetworkManager",
-    default_path = "/org/freedesktop/NetworkManager/Settings"
-)]
-trait Profiles {
-    fn list_connections(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
-    fn add_connection(&self, connection: &Profile) -> zbus::Result<OwnedObjectPath>;
-}
-
-#[zbus::proxy(interface = "org.freedesktop.NetworkManager.Device", default_service = "org.freedesktop.NetworkManager")]
-trait Device {
-    fn disconnect(&self) -> zbus::Result<()>;
-    #[zbus(property)]
-    fn interface(&self) -> zbus::Result<String>;
-    #[zbus(property)]
-    fn device_type(&self) -> zbus::Result<u32>;
-    #[zbus(property)]
-    fn ip4_connectivity(&self) -> zbus::Result<u32>;
-    #[zbus(property)]
-    fn ip6_connectivity(&self) -> zbus::Result<u32>;
-    #[zbus(property, name = "State")]
-    fn state(&self) -> zbus::Result<u32>;
-    #[zbus(signal, name = "StateChanged")]
-    fn changed_state(&self, new: u32, old: u32, reason: u32) -> zbus::Result<()>;
-}
-
-#[zbus::proxy(
-    interface = "org.freedesktop.NetworkManager.Device.Wireless",
-    default_service = "org.freedesktop.NetworkManager"
-)]
-trait Wireless {
-    fn get_all_access_points(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
-    fn request_scan(&self, options: HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
-    #[zbus(property)]
-    fn last_scan(&self) -> zbus::Result<i64>;
-    #[zbus(property)]
-    fn wireless_capabilities(&self) -> zbus::Result<u32>;
-    #[zbus(property)]
-    fn perm_hw_address(&self) -> zbus::Result<String>;
-}
-
-#[zbus::proxy(
-    interface = "org.freedesktop.NetworkManager.Settings.Connection",
-    default_service = "org.freedesktop.NetworkManager"
-)]
-trait Connection {
-    fn get_settings(&self) -> zbus::Result<HashMap<String, Dictionary>>;
-    fn save(&self) -> zbus::Result<()>;
-    fn delete(&self) -> zbus::Result<()>;
 }
 
 /// Why something was not done.
@@ -225,11 +138,23 @@ pub struct Network {
     pub frequency: u32,
 }
 
-/// A connection that stands.
+/// A connection that stood when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
     settings: OwnedObjectPath,
     active: OwnedObjectPath,
+}
+
+/// The connections that stood at one moment.
+#[derive(Debug, Clone)]
+pub struct Standing(Vec<OwnedObjectPath>);
+
+impl Standing {
+    /// Whether this one did.
+    #[must_use]
+    pub fn has(&self, joined: &Joined) -> bool {
+        self.0.contains(&joined.active)
+    }
 }
 
 /// NetworkManager.
@@ -330,6 +255,14 @@ impl NetworkManager {
         // One that ended meanwhile is no way anywhere.
         let devices = self.active(primary).await?.devices().await.unwrap_or_default();
         Ok(radios.iter().filter(|radio| devices.contains(&radio.path)).cloned().collect())
+    }
+
+    /// The connections that stand, or are being made.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn standing(&self) -> Result<Standing, Error> {
+        Ok(Standing(self.manager().await?.active_connections().await?))
     }
 
     /// Ends the connections of this name: those that a former life of this program left.
