@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from rig import processes
 from rig.browser import ARGUMENTS, CHROMIUM
+from rig.stack import ROOT
 from rig.vm.device import Device
 from rig.vm.stack import DeviceStack
 from rig.vm.wifi import DEVICE_ADDRESS, Neighbourhood
@@ -24,7 +25,9 @@ from rig.waiting import wait_for
 
 pytestmark = pytest.mark.needs("qemu-disk", "console-shell")
 
-HOME, PASSPHRASE = "Home Sweet Home", "correct horse battery"
+# A name as a joker would choose it; 32 bytes are the most.
+HOME, PASSPHRASE = "<script>alert(1)</script> ☕", "correct horse battery"
+AXE = ROOT / "web" / "strata-web" / "node_modules" / "axe-core" / "axe.min.js"
 NARROW = {"width": 320, "height": 568}
 # An emulated device is slow: limits are for a hang, times are printed.
 LIMIT_S = 300
@@ -177,14 +180,15 @@ def trouble(page: Page) -> str:
     return page.get_by_role("alert").inner_text()
 
 
-def back_on(near: Neighbourhood, what: str) -> None:
+def back_on(near: Neighbourhood, what: str, by_itself: bool = True) -> None:
     """The device's own network is back after something failed, and the phone on it by itself; times are printed."""
     begun = time.monotonic()
     # The former network has to be gone before its return means anything.
     wait_for("the phone lost the network", lambda: not near.phone.is_joined(), LIMIT_S, every_s=0.5)
     wait_for("the phone is on the network again", near.phone.is_joined, LIMIT_S, every_s=0.5)
-    took, away = time.monotonic() - begun, away_s(near.device)
-    say(f"{what}: the access point was away for {away:.0f} s; the phone was back on it after {took:.0f} s")
+    took = time.monotonic() - begun
+    away = f"the access point was away for {away_s(near.device):.0f} s; " if by_itself else ""
+    say(f"{what}: {away}the phone was back on it after {took:.0f} s")
 
 
 def away_s(device: Device) -> float:
@@ -221,6 +225,32 @@ def test_looking_again_shows_a_network_that_came_later(near: Neighbourhood, page
     page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
     expect(page.get_by_role("link", name=re.compile(HOME))).to_be_visible()
     page.screenshot(path=folder / "networks.png", full_page=True)
+
+
+def test_nobody_is_shut_out(near: Neighbourhood, browser: Browser):
+    context = browser.new_context(viewport=NARROW, locale=LANGUAGE)
+    page = context.new_page()
+    name = HOME.encode().hex()
+    try:
+        for path in ("/", "/wifi", f"/wifi/join?name={name}", "/wifi/join", "/relay", "/modems"):
+            page.goto(f"http://{DEVICE_ADDRESS}{path}", timeout=120_000)
+            page.evaluate(AXE.read_text())
+            found = page.evaluate("axe.run()")["violations"]
+            assert found == [], f"{path}: {[(one['id'], [node['html'] for node in one['nodes']]) for one in found]}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], f"{path} is too wide"
+        page.goto(f"http://{DEVICE_ADDRESS}/relay", timeout=120_000)
+        reached = []
+        for _ in range(4):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.name || document.activeElement.textContent"))
+        assert reached == ["relay", "enrolment", "Connect to the relay", "Back"], "the order of the keyboard"
+    finally:
+        context.close()
+
+
+def test_an_access_point_that_went_down_comes_back(near: Neighbourhood):
+    near.device.check("nmcli connection down strata-access-point")
+    back_on(near, "taken down by somebody else", by_itself=False)
 
 
 def test_every_name_is_the_device(near: Neighbourhood):
@@ -308,5 +338,5 @@ def test_from_the_first_page_to_online(near: Neighbourhood, stack: DeviceStack, 
     say(f"from submit to online: {time.monotonic() - begun:.0f} s")
     ssid, _ = own_network(near.device)
     wait_for("the access point is down", lambda: not near.phone.hears(ssid), LIMIT_S, every_s=1)
-    kept = near.device.check("grep -l 'Home Sweet Home' /data/network/connections/*")
+    kept = near.device.check("grep -l mode=infrastructure /data/network/connections/*")
     assert len(kept.splitlines()) == 1

@@ -284,3 +284,40 @@ async fn what_belongs_to_somebody_asks_for_the_passphrase_on_its_label() {
     }
     assert_eq!(rig.asked(), ["scan"]);
 }
+
+/// What the kernel says of this process's memory, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_is_answered_shortly_takes_no_memory_and_shuts_nobody_else_out() {
+    const FLOOD: usize = 5_000;
+    let rig = Rig::start().await;
+    rig.get("127.0.0.1", "/").await;
+    let before = resident_kib();
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let (mut reads, mut writes) = stream.split();
+    let requests = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(FLOOD);
+    let mut answers = Vec::new();
+    let flood = async {
+        // It is closed on whoever does not stop.
+        let _closed = writes.write_all(requests.as_bytes()).await;
+        writes.shutdown().await.ok();
+    };
+    let _closed = tokio::join!(flood, reads.read_to_end(&mut answers)).1;
+    let answers = String::from_utf8_lossy(&answers);
+    assert!(answers.matches("HTTP/1.1 429").count() > FLOOD / 2, "{}", answers.len());
+    drop(answers);
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 32 * 1024, "{grown} KiB");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(rig.address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(status(&answer), 200);
+}
