@@ -63,7 +63,7 @@ async fn a_wrong_token_is_explained_and_another_one_used_at_once() {
     let message = "ask for a new one".to_owned();
     connection.answer(id, login_answer(AuthLoginResponse::Refused { reason: Refusal::TokenUsed, message })).await;
     let error = device.last_error("ask for a new one").await;
-    assert_eq!(error["kind"], "refused");
+    assert_eq!(error["kind"], "token_used");
     assert!(error["message"].as_str().unwrap().contains("used before"));
     assert!(device.log().contains("used before"));
     assert!(!device.log().contains("wrong"), "a token is never logged");
