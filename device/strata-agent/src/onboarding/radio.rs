@@ -11,8 +11,9 @@ use tokio::time::{self, Instant};
 
 /// For the access point to be up.
 const RAISE: Duration = Duration::from_secs(30);
-/// How often it is looked where a new network leads, and how long between two looks: name servers take a moment.
-const LOOKS: u32 = 4;
+/// It is looked where a new network leads for so long: what answers later is of no use to a stream …
+const LOOKS: Duration = Duration::from_secs(20);
+/// … and so long after one look: name servers take a moment.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 /// What ended.
@@ -94,13 +95,14 @@ pub(super) async fn activate(nm: NetworkManager, radio: Radio, number: u64, prof
 
 /// Where the network that a radio joined leads.
 pub(super) async fn check(nm: NetworkManager, radio: Radio) -> Connectivity {
-    let mut found = Connectivity::Unknown;
-    for _ in 0..LOOKS {
-        found = nm.check_connectivity_of(&radio).await.unwrap_or(Connectivity::Unknown);
-        if matches!(found, Connectivity::Full | Connectivity::Portal) {
-            break;
+    let looks = async {
+        loop {
+            let found = nm.check_connectivity_of(&radio).await.unwrap_or(Connectivity::Unknown);
+            if matches!(found, Connectivity::Full | Connectivity::Portal) {
+                return found;
+            }
+            time::sleep(BETWEEN_LOOKS).await;
         }
-        time::sleep(BETWEEN_LOOKS).await;
-    }
-    found
+    };
+    time::timeout(LOOKS, looks).await.unwrap_or(Connectivity::Limited)
 }
