@@ -24,8 +24,8 @@ use super::{Setup, Standing};
 
 /// The state machine's beat.
 const BEAT: Duration = Duration::from_secs(1);
-/// What was heard is new for so long.
-const NEW: Duration = Duration::from_secs(30);
+/// What was heard is new for so long: after a network was tried, the access point comes back without another scan.
+const NEW: Duration = Duration::from_secs(2 * 60);
 /// Between two attempts to take the access point up.
 const RAISE_AGAIN: Duration = Duration::from_secs(10);
 /// Wishes that may wait: people make one at a time.
