@@ -9,6 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,18 +97,23 @@ def near(device: Device, stack: DeviceStack) -> Iterator[Neighbourhood]:
         "set_inode_field etc/ssl/certs/ca-certificates.crt mode 0100644",
         write=True,
     )
-    device.boot()
-    made.begin()
-    made.phone.leave()
-    made.home.offer(HOME, PASSPHRASE)
+    begin(made)
     try:
         yield made
     finally:
         made.end()
 
 
-@pytest.fixture(scope="module")
-def browser(near: Neighbourhood) -> Iterator[Browser]:
+def begin(near: Neighbourhood) -> None:
+    """The device starts, near its owner's router and phone."""
+    near.device.boot()
+    near.begin()
+    near.phone.leave()
+    near.home.offer(HOME, PASSPHRASE)
+
+
+@contextmanager
+def chromium(near: Neighbourhood) -> Iterator[Browser]:
     """The phone's browser: whatever it asks for, it asks the device's own network."""
     to_device = f"--host-resolver-rules=MAP * 127.0.0.1:{near.phone.tunnel()}"
     with sync_playwright() as playwright:
@@ -116,12 +122,27 @@ def browser(near: Neighbourhood) -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+@contextmanager
+def mini_browser(near: Neighbourhood) -> Iterator[Page]:
     """A captive mini-browser: narrow, without JavaScript."""
-    context = browser.new_context(viewport=NARROW, java_script_enabled=False, locale=LANGUAGE)
-    yield context.new_page()
-    context.close()
+    with chromium(near) as browser:
+        context = browser.new_context(viewport=NARROW, java_script_enabled=False, locale=LANGUAGE)
+        yield context.new_page()
+        context.close()
+
+
+@pytest.fixture
+def browser(near: Neighbourhood) -> Iterator[Browser]:
+    """The phone's browser, anew for each test: a device that starts again has another way to it."""
+    with chromium(near) as made:
+        yield made
+
+
+@pytest.fixture
+def page(near: Neighbourhood) -> Iterator[Page]:
+    """The sheet that the phone opens."""
+    with mini_browser(near) as made:
+        yield made
 
 
 def own_network(device: Device) -> tuple[str, str]:
@@ -191,6 +212,13 @@ def back_on(near: Neighbourhood, what: str, by_itself: bool = True) -> None:
     say(f"{what}: {away}the phone was back on it after {took:.0f} s")
 
 
+def look_again(near: Neighbourhood, page: Page) -> None:
+    """Have the device look for networks, for which its own goes away for a moment."""
+    page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
+    page.get_by_role("button", name="Look again").click()
+    back_on(near, "look again")
+
+
 def away_s(device: Device) -> float:
     """How long the access point was away the last time, by the agent's log."""
     times: dict[str, float] = {}
@@ -219,9 +247,7 @@ def test_the_first_page_says_what_to_do(near: Neighbourhood, page: Page, folder:
 
 
 def test_looking_again_shows_a_network_that_came_later(near: Neighbourhood, page: Page, folder: Path):
-    page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
-    page.get_by_role("button", name="Look again").click()
-    back_on(near, "look again")
+    look_again(near, page)
     page.goto(f"http://{DEVICE_ADDRESS}/wifi", timeout=120_000)
     expect(page.get_by_role("link", name=HOME)).to_be_visible()
     page.screenshot(path=folder / "networks.png", full_page=True)
@@ -320,6 +346,20 @@ def test_what_is_wrong_with_a_network_is_told_and_strands_nobody(
     page.screenshot(path=folder / f"{what.replace(' ', '-')}.png", full_page=True)
     assert HOME in told and re.search(fault.told, told, re.IGNORECASE), told
     assert HOME not in near.device.check("nmcli -t -f NAME connection show")
+
+
+def test_a_power_cut_while_a_network_is_joined_leaves_nothing_half_done(near: Neighbourhood, stack: DeviceStack):
+    with mini_browser(near) as page:
+        enrol(page, stack, stack.new_token())
+        choose(page, HOME, PASSPHRASE)
+    near.device.cut()
+    begin(near)
+    join(near)
+    assert near.device.run("ls /data/network/connections").output.split() == [], "a network that was only tried"
+    with mini_browser(near) as page:
+        page.goto(f"http://{DEVICE_ADDRESS}/", timeout=120_000)
+        expect(page.get_by_text("token is kept")).to_be_visible()
+        look_again(near, page)
 
 
 def test_a_token_that_the_relay_does_not_know_is_told(near: Neighbourhood, stack: DeviceStack, page: Page):

@@ -64,7 +64,7 @@ pub(super) async fn scan(nm: NetworkManager, radio: Radio) -> Done {
 }
 
 async fn hear(nm: &NetworkManager, radio: &Radio) -> Result<Vec<Network>, Error> {
-    // A scan that NetworkManager refuses, because one goes on, leaves what was heard before.
+    // Without a scan there is what was heard before.
     if let Err(error) = nm.scan(radio, &[]).await {
         tracing::debug!("no scan on {}: {error}", radio.interface);
     }

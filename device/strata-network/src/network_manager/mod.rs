@@ -356,7 +356,8 @@ impl NetworkManager {
         if !names.is_empty() {
             options.insert("ssids", Variant::from(names));
         }
-        wireless.request_scan(options).await?;
+        // Refused while one goes on, or is about to: that one is as good.
+        let asked = wireless.request_scan(options).await;
         let ended = async {
             while let Some(change) = changes.next().await {
                 if change.get().await.is_ok_and(|now| now != before) {
@@ -364,7 +365,11 @@ impl NetworkManager {
                 }
             }
         };
-        time::timeout(SCAN, ended).await.map_err(|_| Error::Late("scan"))
+        match (time::timeout(SCAN, ended).await, asked) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Err(refused)) => Err(refused.into()),
+            (Err(_), Ok(())) => Err(Error::Late("scan")),
+        }
     }
 
     /// The networks heard by the last scan, strongest first.
