@@ -44,6 +44,8 @@ struct Trial {
     /// Which, as somebody may choose another one meanwhile.
     number: u64,
     wish: Wish,
+    /// Whether there was no other way out: what is reached then is reached over this network.
+    alone: bool,
     /// Once it is joined, and until when it may show where it leads.
     joined: Option<(Joined, Instant)>,
     /// Where it leads.
@@ -86,6 +88,7 @@ async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<
     let (commands, mut asked) = mpsc::channel(COMMANDS);
     let modems = ModemManager::new(nm.bus().clone());
     let mut changes = Box::pin(futures_util::stream::select(nm.changes().await?, modems.changes().await?));
+    let mut restarts = Box::pin(nm.restarts().await?);
     // What a former life of the agent left has no pages behind it.
     nm.end_all(own_network::ID).await?;
     let mut controller = Controller::new(setup, nm, modems, standing.clone(), commands);
@@ -102,9 +105,10 @@ async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<
                 Some(()) => look_again = true,
                 None => return Ok(()),
             },
+            _ = restarts.next() => anyhow::bail!("NetworkManager started again, or ended"),
             Some(look) = looks.join_next() => match look? {
                 Ok(look) => controller.looked(look),
-                // NetworkManager starts again, perhaps: its signals will say so.
+                // A device that went away while it was looked at: its going is a signal, too.
                 Err(error) => tracing::debug!("no look at the network: {error}"),
             },
             Some(done) = controller.action.join_next() => {
@@ -227,7 +231,8 @@ impl<'a> Controller<'a> {
                 self.give_up_trial();
                 self.picture.lock().joining = (Some(wish.ssid.clone()), Progress::Going);
                 self.trials += 1;
-                self.trial = Some(Trial { number: self.trials, wish, joined: None, leads: None });
+                self.trial =
+                    Some(Trial { number: self.trials, wish, alone: !facts.internet, joined: None, leads: None });
                 self.machine.join(now, &facts);
             }
             Command::TokenGiven => {
@@ -261,8 +266,8 @@ impl<'a> Controller<'a> {
         let nm = self.nm.clone();
         tokio::spawn(async move {
             match nm.set_apn(&modem.port, &apn).await {
-                Ok(()) => tracing::info!("the access point of {} is set", modem.name),
-                Err(error) => tracing::warn!("the access point of {} could not be set: {error}", modem.name),
+                Ok(()) => tracing::info!("the APN of {} is set", modem.name),
+                Err(error) => tracing::warn!("the APN of {} could not be set: {error}", modem.name),
             }
         });
     }
@@ -357,7 +362,9 @@ impl<'a> Controller<'a> {
         };
         if refused && !refused_before {
             // It was reached: the network is a good one, but there is nothing more to do over it.
-            self.keep_trial();
+            if self.trial.as_ref().is_some_and(|trial| trial.alone) {
+                self.keep_trial();
+            }
             self.machine.give_back(self.now(), &self.facts());
         }
     }
@@ -369,10 +376,10 @@ impl<'a> Controller<'a> {
 
     /// Looks whether it is known by now what a network that somebody chose is worth.
     fn judge_trial(&mut self) {
-        let Some(Trial { joined: Some((_, until)), leads, .. }) = &self.trial else { return };
+        let Some(Trial { alone, joined: Some((_, until)), leads, .. }) = &self.trial else { return };
         let over = Instant::now() >= *until;
         match leads {
-            _ if self.standing.borrow().at_relay => self.keep_trial(),
+            _ if *alone && self.standing.borrow().at_relay => self.keep_trial(),
             Some(Connectivity::Full) => {
                 self.keep_trial();
                 if !self.more_to_do() {

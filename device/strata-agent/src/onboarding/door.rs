@@ -178,4 +178,31 @@ mod tests {
             assert_eq!(address(typed), Err(Failure::RelayAddress), "{typed}");
         }
     }
+
+    #[test]
+    fn what_cannot_be_kept_is_told_and_nothing_is_half_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let config: crate::config::Config = toml::from_str(&format!("state_dir = {:?}", folder.path())).unwrap();
+        let token = crate::enrolment::TokenFile::new(config.token_file(), true);
+        let setup = Setup { config, token, relay_now: Arc::default() };
+        let (_, standing) = watch::channel(Standing::default());
+        let (commands, _asked) = mpsc::channel(1);
+        let passphrase = Secret::new("abcd-efgh-jkmn".into());
+        let door = Door { setup, passphrase, picture: Shared::default(), standing, commands };
+        for (token, relay, failure) in [
+            ("token", None, Failure::RelayAddress),
+            ("token", Some("two words"), Failure::RelayAddress),
+            ("two words", Some("relay.example.net"), Failure::TokenUnknown),
+            ("", Some("relay.example.net"), Failure::TokenUnknown),
+        ] {
+            assert_eq!(door.hand_over(token, relay), Err(failure), "{token:?} {relay:?}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+        // In the token's place is what cannot be replaced.
+        std::fs::create_dir_all(folder.path().join("enrolment-token/taken")).unwrap();
+        assert_eq!(door.hand_over("token", Some("relay.example.net")), Err(Failure::Storage));
+        std::fs::remove_dir_all(folder.path().join("enrolment-token")).unwrap();
+        assert_eq!(door.hand_over("token", Some("relay.example.net")), Ok(()));
+        assert_eq!(std::fs::read_to_string(folder.path().join("enrolment-token")).unwrap(), "token\n");
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strata_network::access_point;
 use strata_network::modem_manager::{Modem, ModemManager};
-use strata_network::network_manager::{Connectivity, Error, Joined, Life, Network, NetworkManager, Radio, Standing};
+use strata_network::network_manager::{Connections, Connectivity, Error, Joined, Life, Network, NetworkManager, Radio};
 use strata_network::own_network::OwnNetwork;
 use strata_network::wifi::{Profile, Ssid};
 use tokio::time::{self, Instant};
@@ -35,7 +35,7 @@ pub(super) struct Look {
     /// When it began: what was done since then is not in it.
     pub(super) begun: Instant,
     /// The connections.
-    pub(super) connections: Standing,
+    pub(super) connections: Connections,
     pub(super) radios: Vec<Radio>,
     /// The radios over which the internet is reached.
     pub(super) uplinks: Vec<Radio>,
@@ -47,7 +47,7 @@ pub(super) struct Look {
 /// Looks at all of it.
 pub(super) async fn look(nm: NetworkManager, modems: ModemManager) -> Result<Look, Error> {
     let begun = Instant::now();
-    let connections = nm.standing().await?;
+    let connections = nm.connections().await?;
     let radios = nm.radios().await?;
     let uplinks = nm.uplinks(&radios).await?;
     let known = nm.known().await?.into_iter().map(|known| known.ssid).collect();

@@ -147,9 +147,9 @@ pub struct Joined {
 
 /// The connections that stood at one moment.
 #[derive(Debug, Clone)]
-pub struct Standing(Vec<OwnedObjectPath>);
+pub struct Connections(Vec<OwnedObjectPath>);
 
-impl Standing {
+impl Connections {
     /// Whether this one did.
     #[must_use]
     pub fn has(&self, joined: &Joined) -> bool {
@@ -261,8 +261,8 @@ impl NetworkManager {
     ///
     /// # Errors
     /// When NetworkManager is not reached.
-    pub async fn standing(&self) -> Result<Standing, Error> {
-        Ok(Standing(self.manager().await?.active_connections().await?))
+    pub async fn connections(&self) -> Result<Connections, Error> {
+        Ok(Connections(self.manager().await?.active_connections().await?))
     }
 
     /// Ends the connections of this name: those that a former life of this program left.
@@ -339,6 +339,16 @@ impl NetworkManager {
             .build()?;
         let signals = zbus::MessageStream::for_match_rule(rule, &self.bus, None).await?;
         Ok(signals.map(|_| ()))
+    }
+
+    /// Says when NetworkManager itself begins or ends: what it named before means nothing then, or something else.
+    ///
+    /// # Errors
+    /// When the bus is not reached.
+    pub async fn restarts(&self) -> Result<impl Stream<Item = ()> + Send + use<>, Error> {
+        let bus = zbus::fdo::DBusProxy::new(&self.bus).await?;
+        let owners = bus.receive_name_owner_changed_with_args(&[(0, "org.freedesktop.NetworkManager")]).await?;
+        Ok(owners.map(|_| ()))
     }
 
     /// Looks for networks now; by name, too, for those that hide it.
