@@ -108,7 +108,7 @@ class Phone:
         """Leave the network; the address is given up."""
         stop = self.place.stop_words("dhcp", "client")
         flush = f"ip -n {self.place.name} address flush dev {RADIO}; rm -f {self.place.file('lease')}"
-        self.place.device.check(f"{stop}; {flush}; ip -n {self.place.name} link set {RADIO} up")
+        self.place.device.check(f"{stop} && {flush} && ip -n {self.place.name} link set {RADIO} up")
 
     def scan(self) -> list[Heard]:
         """The networks that it hears now."""

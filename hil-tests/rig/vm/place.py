@@ -47,12 +47,12 @@ class Place:
         unit, log = self.unit(what), self.log(what)
         options = f"--quiet --collect --service-type=exec --unit={unit} -p NetworkNamespacePath=/run/netns/{self.name}"
         options += f" -p StandardOutput=append:{log} -p StandardError=append:{log}"
-        return f"({self.stop_words(what)}) && rm -f {log} && systemd-run {options} {command}"
+        return f"{self.stop_words(what)} && rm -f {log} && systemd-run {options} {command}"
 
     def stop_words(self, *whats: str) -> str:
         """The words that end programs there."""
         units = " ".join(map(self.unit, whats))
-        return f"for u in {units}; do ! systemctl is-active --quiet $u || systemctl stop $u || exit 1; done"
+        return f"(for u in {units}; do ! systemctl is-active --quiet $u || systemctl stop $u || exit 1; done)"
 
     def supplicant(self, what: str, text: str) -> None:
         """Start wpa_supplicant with one network of the radio."""
