@@ -14,7 +14,7 @@ use crate::wifi::{Profile, Secret};
 /// The device's address in its own network.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 /// The name of the access point's profile, also in the image's firewall.
-pub const ID: &str = "strata-access-point";
+const ID: &str = "strata-access-point";
 /// Its network's part, in bits.
 const PREFIX: u32 = 24;
 /// Allowed everywhere, whatever country it is: 2.4 GHz, channel 6.

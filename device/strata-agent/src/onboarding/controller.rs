@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use strata_network::access_point::{Facts, Machine, Radio as Wanted, Radios, TRY, TURN};
 use strata_network::modem_manager::ModemManager;
 use strata_network::network_manager::{Connectivity, Error, Joined, Network, NetworkManager, Radio};
-use strata_network::own_network::{self, OwnNetwork};
+use strata_network::own_network::OwnNetwork;
 use strata_network::reason::Reason;
 use strata_network::wifi::{Ssid, Wish};
 use strata_portal::device::{Failure, Progress};
@@ -89,8 +89,6 @@ async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<
     let modems = ModemManager::new(nm.bus().clone());
     let mut changes = Box::pin(futures_util::stream::select(nm.changes().await?, modems.changes().await?));
     let mut restarts = Box::pin(nm.restarts().await?);
-    // What a former life of the agent left has no pages behind it.
-    nm.end_all(own_network::ID).await?;
     let mut controller = Controller::new(setup, nm, modems, standing.clone(), commands);
     let (mut looks, mut look_again) = (JoinSet::new(), true);
     let mut beat = time::interval(BEAT);

@@ -74,7 +74,7 @@ async fn hear(nm: &NetworkManager, radio: &Radio) -> Result<Vec<Network>, Error>
 /// Takes the access point up; with `scan` after a scan, which is not possible any more then.
 pub(super) async fn raise(nm: NetworkManager, radio: Radio, own: OwnNetwork, scan: bool) -> Done {
     let heard = if scan { hear(&nm, &radio).await.ok() } else { None };
-    let joined = nm.bring_up(&radio, &own.profile(&radio.interface), Life::WhileUp, RAISE).await;
+    let joined = nm.bring_up(&radio, &own.profile(&radio.interface), Life::WhileHere, RAISE).await;
     Done::Raised { radio, own, heard, joined }
 }
 

@@ -104,15 +104,18 @@ pub struct Radio {
 pub enum Life {
     /// Until it is kept, or the next start: a power cut leaves nothing of it.
     UntilKept,
-    /// As long as it is up.
-    WhileUp,
+    /// As long as it is up, and that no longer than whoever asked for it is connected to the bus.
+    WhileHere,
 }
 
 impl Life {
-    fn persist(self) -> &'static str {
+    fn options(self) -> HashMap<&'static str, Variant<'static>> {
         match self {
-            Self::UntilKept => "memory",
-            Self::WhileUp => "volatile",
+            Self::UntilKept => HashMap::from([("persist", Variant::from("memory"))]),
+            Self::WhileHere => HashMap::from([
+                ("persist", Variant::from("volatile")),
+                ("bind-activation", Variant::from("dbus-client")),
+            ]),
         }
     }
 }
@@ -265,20 +268,6 @@ impl NetworkManager {
         Ok(Connections(self.manager().await?.active_connections().await?))
     }
 
-    /// Ends the connections of this name: those that a former life of this program left.
-    ///
-    /// # Errors
-    /// When NetworkManager is not reached.
-    pub async fn end_all(&self, id: &str) -> Result<(), Error> {
-        let manager = self.manager().await?;
-        for path in manager.active_connections().await? {
-            if self.active(path.clone()).await?.id().await.is_ok_and(|name| name == id) {
-                manager.deactivate_connection(&path).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// The networks that the device joins by itself.
     ///
     /// # Errors
@@ -429,10 +418,9 @@ impl NetworkManager {
     ) -> Result<Joined, Error> {
         let device = self.device(&radio.path).await?;
         let mut changes = device.receive_changed_state().await?;
-        let options = HashMap::from([("persist", Variant::from(life.persist()))]);
         let anything = zbus::ObjectPath::try_from("/")?;
         let manager = self.manager().await?;
-        let (settings, active, _) = manager.add_and_activate(profile, &radio.path, &anything, options).await?;
+        let (settings, active, _) = manager.add_and_activate(profile, &radio.path, &anything, life.options()).await?;
         let states = changes.by_ref().filter_map(|change| async move {
             let arguments = change.args().ok()?;
             Some((*arguments.new(), *arguments.reason()))

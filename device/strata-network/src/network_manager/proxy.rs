@@ -40,8 +40,6 @@ pub(super) trait Manager {
 )]
 pub(super) trait Active {
     #[zbus(property)]
-    fn id(&self) -> zbus::Result<String>;
-    #[zbus(property)]
     fn devices(&self) -> zbus::Result<Vec<OwnedObjectPath>>;
 }
 
