@@ -91,7 +91,7 @@ class Stack:
         self.run = Path(tempfile.mkdtemp(prefix="strata-"))
         self.port = self.port or free_port()
         self.api = Api("127.0.0.1", self.port)
-        first = free_port(socket.SOCK_DGRAM, start=15000 + os.getpid() % 40 * 25, count=20)
+        first = free_port(socket.SOCK_DGRAM, start=15000 + os.getpid() % 800 * 20, count=20)
         self.worker_ports = range(first, first + 20)
         self.relay = Service("relay", self._relay_command(), self.folder / "relay.log", self.relay_env)
         self.agent = Service("agent", self._agent_command(), self.folder / "agent.log", self.agent_env)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 TYPES = {"A": 1, "AAAA": 28}
 POINTER = 0xC0
-NO_ERROR, NO_SUCH_NAME = 0, 3
+NO_ERROR, NO_SUCH_NAME, REFUSED = 0, 3, 5
 
 
 @dataclass(frozen=True)
