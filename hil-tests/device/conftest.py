@@ -61,10 +61,15 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def device(target, env, folder: Path) -> Iterator[Device]:
-    """The device as it left the factory, off. What it said on its console is in the module's folder."""
+def device(request: pytest.FixtureRequest, target, env, folder: Path) -> Iterator[Device]:
+    """The device as it left the factory, off; a module may set PROCESSOR for a virtual one.
+
+    What it said on its console is in the module's folder.
+    """
     made = Device(target, folder, env.config.get_option("host_address"), env.config.get_option("listen_address"))
     made.renew()
+    if "qemu-disk" in made.features:
+        made.machine.processor = getattr(request.module, "PROCESSOR", made.machine.processor)
     try:
         yield made
     finally:
