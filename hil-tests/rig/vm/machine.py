@@ -23,8 +23,8 @@ from pathlib import Path
 from .. import processes
 from ..boot import VIRTUAL
 
-# Quick to emulate: a boot takes 52 s of the host's processor time, with QEMU's Cortex-A53, A76 or Neoverse-N1 77 s. It is
-# newer than an RK3588: whether anything needs instructions that one lacks is seen on an OLD_PROCESSOR only.
+# Quick to emulate: a boot takes 52 s of the host's processor time, with QEMU's Cortex-A53, A76 or Neoverse-N1 77 s. It
+# is newer than an RK3588: whether anything needs instructions that one lacks is seen on an OLD_PROCESSOR only.
 PROCESSOR = "max,pauth=off,sve=off,sme=off,lpa2=off"
 OLD_PROCESSOR = "cortex-a53"
 # The device reaches the host under this address, and the host's loopback behind it.
