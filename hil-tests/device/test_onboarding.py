@@ -149,7 +149,7 @@ def own_network(device: Device) -> tuple[str, str]:
 def join(near: Neighbourhood) -> None:
     """The phone joins the device's network, as soon as it is there."""
     ssid, passphrase = own_network(near.device)
-    wait_for(f"the phone hears {ssid}", lambda: near.phone.hears(ssid), LIMIT_S, every_s=1)
+    near.phone.must_hear(ssid)
     near.phone.join(ssid, passphrase, limit_s=LIMIT_S)
 
 

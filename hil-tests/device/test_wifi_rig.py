@@ -175,7 +175,7 @@ def test_a_router_that_goes_and_comes_back_with_another_passphrase(around: Neigh
 def test_a_phone_joins_and_is_told_of_a_portal(home: HomeRouter, phone: Phone):
     home.serve(more=("dhcp-option-force=114,http://portal.example/api",))
     home.offer(SSID, PASSPHRASE)
-    assert phone.hears(SSID)
+    phone.must_hear(SSID)
     lease = phone.join(SSID, PASSPHRASE)
     assert lease.address.startswith(f"{NETWORK}.")
     assert (lease.router, lease.dns, lease.captive_portal) == (ROUTER, [ROUTER], "http://portal.example/api")
@@ -212,7 +212,7 @@ def own_network(around: Neighbourhood) -> Iterator[None]:
 
 
 def test_a_phone_on_the_devices_own_network(around: Neighbourhood, own_network: None, phone: Phone):
-    assert phone.hears(AP_SSID)
+    phone.must_hear(AP_SSID)
     lease = phone.join(AP_SSID, AP_PASSPHRASE)
     assert (lease.router, lease.dns, lease.prefix) == (DEVICE_ADDRESS, [DEVICE_ADDRESS], 24)
     assert phone.ports(DEVICE_ADDRESS, [53, 80, 22]) == {53: "open", 80: "open", 22: "refused"}

@@ -124,6 +124,10 @@ class Phone:
         """Whether a network of this name is heard now."""
         return any(heard.ssid == ssid for heard in self.scan())
 
+    def must_hear(self, ssid: str) -> None:
+        """Find a network, as a person does who waits for it in the list: one scan may miss a beacon."""
+        wait_for(f"the phone hears {ssid!r}", lambda: self.hears(ssid), LIMIT_S, every_s=1)
+
     # --- an address -------------------------------------------------------------------------------------------------
 
     def join(self, ssid: str, passphrase: str = "", *, wpa3: bool = False, limit_s: float = LIMIT_S) -> Lease:
