@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
@@ -181,6 +182,13 @@ def add_device(someone: Person, stack: Stack) -> None:
     page.get_by_role("button", name="Make an enrolment token").click()
     token = page.locator("#token").inner_text().strip()
     someone.looks("token")
+    picture = stack.folder / "code.png"
+    page.locator(".qr").screenshot(path=picture)
+    read = subprocess.run(
+        ["zbarimg", "--quiet", "--raw", picture], check=True, capture_output=True, text=True, timeout=30
+    )
+    relay = quote(f"ws://{stack.api.host}:{stack.port}", safe="")
+    assert read.stdout.strip() == f"http://10.42.0.1/relay?relay={relay}&enrolment={token}", "what a phone reads"
     page.get_by_role("link", name="To the device’s page").click()
     page.wait_for_url("**/devices/*")
     stack.device_id = page.url.rsplit("/", 1)[1]

@@ -14,6 +14,7 @@
 mod arbitrary;
 mod auth;
 mod command;
+mod enrolment_link;
 mod envelope;
 mod id;
 mod inventory;
@@ -34,6 +35,7 @@ pub use command::{
     DiagnoseCheckResult, DiagnoseReport, DiagnoseResult, IpSettings, LogRequest, ModemSettings, NetworkApply,
     RefusedCode, SourceSwitch, StreamStart, StreamStop, UpdateSchedule, WifiSecurity, WifiSettings,
 };
+pub use enrolment_link::EnrolmentLink;
 pub use envelope::{ACCEPTED_VERSIONS, DecodeError, EncodeError, Envelope, MAX_FRAME_BYTES, PROTOCOL_VERSION};
 pub use id::{DeviceId, MessageId, OwnerId, StreamId};
 pub use inventory::{

@@ -36,6 +36,7 @@ async fn the_token_is_shown_once_with_its_qr_code() {
     assert_eq!(shown.status, 200, "{}", shown.body);
     assert_eq!(shown.header("cache-control"), "no-store");
     assert!(shown.body.contains("<svg") && shown.body.contains("Van &#60;2&#62;"), "{}", shown.body);
+    assert!(shown.body.contains(r#"aria-labelledby="relay-label">ws://127.0.0.1"#), "{}", shown.body);
     let token = shown.body.split(r#"id="token""#).nth(1).unwrap().split(['>', '<']).nth(1).unwrap().to_owned();
     assert!(token.len() >= 20, "{token}");
     for path in ["/", "/audit", "/api/devices", "/api/audit"] {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use qrcode::QrCode;
 use qrcode::render::svg;
 use secrecy::ExposeSecret as _;
-use strata_control::DeviceId;
+use strata_control::{DeviceId, EnrolmentLink, Sensitive};
 use strata_fleet::{EnrolmentToken, ErrorKind, Role, StreamFilter};
 use strata_web::Page;
 
@@ -81,7 +81,7 @@ struct TokenPage<'a> {
     token: &'a str,
     expires: String,
     qr: String,
-    relay_socket: String,
+    relay: String,
 }
 
 /// The one page that shows a token: an answer to a post, kept by no cache.
@@ -95,9 +95,10 @@ pub(super) fn show_token(
     let text = token.token.expose_secret();
     let page = frame(caller, Section::Fleet, format!("Enrolment token for {name}"));
     let expires = format!("{} UTC", minute(token.expires_at));
-    // `https` becomes `wss`, `http` becomes `ws`: what the agent's configuration takes.
-    let relay_socket = relay.replacen("http", "ws", 1);
-    Ok(html(&TokenPage { page, id, name, token: text, expires, qr: qr(text)?, relay_socket }))
+    // `https` becomes `wss`, `http` becomes `ws`: what the device takes.
+    let relay = relay.replacen("http", "ws", 1);
+    let link = EnrolmentLink { relay: relay.clone(), token: Sensitive::new(text.to_owned()) };
+    Ok(html(&TokenPage { page, id, name, token: text, expires, qr: qr(&link.text())?, relay }))
 }
 
 fn qr(text: &str) -> Result<String, Refusal> {
