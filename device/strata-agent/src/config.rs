@@ -267,6 +267,19 @@ impl TryFrom<String> for RelayUrl {
     }
 }
 
+impl RelayUrl {
+    /// As people type it, or copy it from a browser: `https://` or nothing may stand before the host.
+    ///
+    /// # Errors
+    /// Says what it is not.
+    pub fn typed(text: &str) -> Result<Self, String> {
+        let rest = text.trim().trim_end_matches('/');
+        let secure = rest.strip_prefix("https://").map(|host| format!("wss://{host}"));
+        let bare = (!rest.contains("://")).then(|| format!("wss://{rest}"));
+        secure.or(bare).unwrap_or_else(|| rest.to_owned()).parse()
+    }
+}
+
 impl FromStr for RelayUrl {
     type Err = String;
 
@@ -304,6 +317,18 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relays_address_is_taken_as_people_type_it() {
+        for typed in
+            ["relay.example.net", " https://relay.example.net/ ", "wss://relay.example.net", "relay.example.net:443"]
+        {
+            assert_eq!(RelayUrl::typed(typed).unwrap().as_str(), "wss://relay.example.net:443/agent/ws", "{typed}");
+        }
+        for typed in ["", "http://relay.example.net", "ws://relay.example.net", "two words", "ftp://x"] {
+            assert!(RelayUrl::typed(typed).is_err(), "{typed}");
+        }
+    }
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ mod notify;
 pub mod onboarding;
 mod problems;
 mod program;
+pub mod provision;
 pub mod relay;
 pub mod relay_address;
 pub mod session;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -11,7 +11,11 @@ use strata_agent::agent::Agent;
 use strata_agent::config::{Config, RelayUrl};
 use strata_agent::enrol::{Wanted, enrol};
 use strata_agent::onboarding::label;
+use strata_agent::provision::provision;
 use strata_agent::{logging, session};
+
+/// The program that keeps the device's settings.
+const SETTINGS: &str = "/usr/bin/strata-settings";
 
 /// The device's daemon: keeps in touch with the relay, runs streams.
 ///
@@ -50,6 +54,11 @@ enum Command {
     },
     /// Print the device's label as SVG: its own Wi-Fi network, passphrase, a QR code that phones join by, serial number.
     Label,
+    /// Do what the file strata.toml in a folder asks for, once; says in strata-result.txt beside it what became of that.
+    Provision {
+        /// The mounted boot partition.
+        folder: PathBuf,
+    },
     /// Become a program in a session of its own (the agent starts its children by this).
     #[command(name = session::SUBCOMMAND, hide = true)]
     RunInSession {
@@ -100,6 +109,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .max_blocking_threads(4)
         .build()
         .context("the asynchronous runtime cannot be started")?;
+    if let Some(Command::Provision { folder }) = &arguments.command {
+        // Its text may repeat what a person wrote there: it is for the medium, not for the journal.
+        let said = runtime.block_on(provision(&config, folder, Path::new(SETTINGS)))?;
+        tracing::info!("{}", if said.is_some() { "strata.toml was read" } else { "there is no strata.toml" });
+        return Ok(());
+    }
     runtime.block_on(async { Agent::start(config, arguments.simulate, log).await?.run().await })
 }
 

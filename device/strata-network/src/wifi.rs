@@ -199,18 +199,20 @@ pub enum WishError {
 }
 
 impl Wish {
-    /// The profile by which NetworkManager joins it, under the name `id`.
+    /// The profile by which NetworkManager joins it.
     ///
     /// # Errors
     /// [`WishError`] when it is clear that this cannot work.
-    pub fn profile(&self, id: &str) -> Result<Profile, WishError> {
+    pub fn profile(&self) -> Result<Profile, WishError> {
+        // Its name alone could be anything, also that of our own network's profile.
+        let id = format!("wifi {}", self.ssid);
         let mut wireless =
             group([("ssid", Variant::from(self.ssid.0.clone())), ("mode", Variant::from("infrastructure"))]);
         if self.hidden {
             wireless.insert("hidden", Variant::from(true));
         }
         let mut profile = Profile::from([
-            ("connection", group([("id", Variant::from(id.to_owned())), ("type", Variant::from("802-11-wireless"))])),
+            ("connection", group([("id", Variant::from(id)), ("type", Variant::from("802-11-wireless"))])),
             ("802-11-wireless", wireless),
             ("ipv4", self.address.settings()?),
             ("ipv6", group([("method", Variant::from("auto"))])),
@@ -358,7 +360,7 @@ mod tests {
         ];
         for (security, credentials, result) in table {
             let wish = wish(security, credentials);
-            assert_eq!(wish.profile("Hotel").map(|_| ()), result, "{wish:?}");
+            assert_eq!(wish.profile().map(|_| ()), result, "{wish:?}");
         }
     }
 
@@ -370,7 +372,7 @@ mod tests {
             (Security::EnhancedOpen, Credentials::None, Some("owe")),
             (Security::Open, Credentials::None, None),
         ] {
-            let profile = wish(security, credentials).profile("Hotel").unwrap();
+            let profile = wish(security, credentials).profile().unwrap();
             let named = profile.get("802-11-wireless-security").and_then(|group| group.get("key-mgmt"));
             assert_eq!(named.cloned(), key_management.map(Variant::from), "{security:?}");
             assert_eq!(profile["802-11-wireless"]["ssid"], Variant::from(b"Hotel".to_vec()));

@@ -37,7 +37,7 @@ impl Device for MadeUp {
 
     /// The passphrase that works is "correct horse".
     fn join(&self, wish: Wish) -> Answer<'_, ()> {
-        let right = format!("{:?}", wish.profile("")).contains("correct horse");
+        let right = format!("{:?}", wish.profile()).contains("correct horse");
         self.change(|snapshot| {
             snapshot.internet = right;
             let progress = if right { Progress::Done } else { Progress::Failed(Failure::Network(Reason::WrongKey)) };

@@ -324,7 +324,7 @@ fn address(form: &Form) -> Option<Address> {
 /// What is wrong with a wish, before it is tried.
 fn refusal(wish: &Wish, t: &Texts) -> Option<&'static str> {
     use strata_network::wifi::WishError;
-    match wish.profile("").err()? {
+    match wish.profile().err()? {
         WishError::PassphraseLength | WishError::Credentials => Some(t.wrong_passphrase_length),
         WishError::Security => Some(t.unsupported),
         WishError::Address => Some(t.address_wrong),

@@ -186,15 +186,27 @@ class Disk:
 
     def machine_env(self) -> dict[str, str]:
         """What differs between machines, as the boot script reads it."""
-        text = in_toolbox("mtype", "-i", self._boot_files(), "::machine.env")
+        text = self.boot_file("machine.env")
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def set_machine_env(self, **values: str) -> None:
         """Change it."""
         text = "".join(f"{name}={value}\n" for name, value in {**self.machine_env(), **values}.items())
-        file = self.path.with_suffix(".machine-env")
+        self.put_boot_file("machine.env", text)
+
+    def boot_files(self) -> list[str]:
+        """The names of the files on the boot partition, which people can write to."""
+        return in_toolbox("mdir", "-b", "-i", self._boot_files(), "::").replace("::/", "").split()
+
+    def boot_file(self, name: str) -> str:
+        """The text of one."""
+        return in_toolbox("mtype", "-i", self._boot_files(), f"::{name}")
+
+    def put_boot_file(self, name: str, text: str) -> None:
+        """Write one, as a person does whose computer has the card."""
+        file = self.path.with_suffix(".boot-file")
         file.write_text(text)
-        in_toolbox("mcopy", "-o", "-i", self._boot_files(), file, "::machine.env")
+        in_toolbox("mcopy", "-o", "-i", self._boot_files(), file, f"::{name}")
         file.unlink()
 
     def _boot_files(self) -> str:

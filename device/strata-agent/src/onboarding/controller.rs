@@ -11,7 +11,7 @@ use strata_network::modem_manager::ModemManager;
 use strata_network::network_manager::{Connectivity, Error, Joined, Network, NetworkManager, Radio};
 use strata_network::own_network::OwnNetwork;
 use strata_network::reason::Reason;
-use strata_network::wifi::{Ssid, Wish};
+use strata_network::wifi::Wish;
 use strata_portal::device::{Failure, Progress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -263,7 +263,7 @@ impl<'a> Controller<'a> {
         let Some(modem) = self.picture.lock().modems.get(number).cloned() else { return };
         let nm = self.nm.clone();
         tokio::spawn(async move {
-            match nm.set_apn(&modem.port, &apn).await {
+            match nm.set_apn(Some(&modem.port), &apn).await {
                 Ok(()) => tracing::info!("the APN of {} is set", modem.name),
                 Err(error) => tracing::warn!("the APN of {} could not be set: {error}", modem.name),
             }
@@ -471,7 +471,7 @@ impl<'a> Controller<'a> {
         else {
             return false;
         };
-        match trial.wish.profile(&profile_id(&trial.wish.ssid)) {
+        match trial.wish.profile() {
             Ok(profile) => {
                 self.action.spawn(radio::activate(self.nm.clone(), radio.clone(), trial.number, profile));
             }
@@ -499,11 +499,6 @@ impl<'a> Controller<'a> {
         self.action.spawn(radio::raise(self.nm.clone(), radio, own, scan));
         Ok(())
     }
-}
-
-/// What NetworkManager calls the profile of a network: its name alone could be anything, also ours.
-fn profile_id(ssid: &Ssid) -> String {
-    format!("wifi {ssid}")
 }
 
 fn failure_of(error: &Error) -> Failure {

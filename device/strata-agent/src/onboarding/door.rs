@@ -100,7 +100,7 @@ impl Door {
     /// Hands relay and token over, as `strata-agent enrol` does.
     fn hand_over(&self, token: &str, relay: Option<&str>) -> Result<(), Failure> {
         let config = &self.setup.config;
-        let relay = relay.map(address).transpose()?;
+        let relay = relay.map(RelayUrl::typed).transpose().map_err(|_| Failure::RelayAddress)?;
         let known = RelayAddress::new(config).read().ok().flatten().map(|target| target.url);
         // The known one stays as it is, with the authority that came with it.
         let relay = relay.filter(|relay| known.as_ref() != Some(relay));
@@ -113,14 +113,6 @@ impl Door {
             Failure::Storage
         })
     }
-}
-
-/// A relay's address as people type it, or copy it from a browser.
-fn address(typed: &str) -> Result<RelayUrl, Failure> {
-    let rest = typed.trim().trim_end_matches('/');
-    let secure = rest.strip_prefix("https://").map(|host| format!("wss://{host}"));
-    let bare = (!rest.contains("://")).then(|| format!("wss://{rest}"));
-    secure.or(bare).unwrap_or_else(|| rest.to_owned()).parse().map_err(|_| Failure::RelayAddress)
 }
 
 impl Device for Door {
@@ -166,18 +158,6 @@ impl Device for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_taken_as_people_type_it() {
-        for typed in
-            ["relay.example.net", " https://relay.example.net/ ", "wss://relay.example.net", "relay.example.net:443"]
-        {
-            assert_eq!(address(typed).unwrap().as_str(), "wss://relay.example.net:443/agent/ws", "{typed}");
-        }
-        for typed in ["", "http://relay.example.net", "ws://relay.example.net", "two words", "ftp://x"] {
-            assert_eq!(address(typed), Err(Failure::RelayAddress), "{typed}");
-        }
-    }
 
     #[test]
     fn what_cannot_be_kept_is_told_and_nothing_is_half_kept() {

@@ -283,20 +283,34 @@ impl NetworkManager {
         Ok(known)
     }
 
-    /// Has the modem at this port use an operator's access point, in place of what was set for it before.
+    /// Has the device join a network by itself, in place of what it knew by that name.
     ///
     /// # Errors
     /// When NetworkManager is not reached, or cannot write.
-    pub async fn set_apn(&self, port: &str, apn: &str) -> Result<(), Error> {
+    pub async fn know(&self, ssid: &Ssid, profile: &Profile) -> Result<(), Error> {
+        let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
+        let former = self.known().await?;
+        profiles.add_connection(profile).await?;
+        for known in former.into_iter().filter(|known| known.ssid == *ssid) {
+            self.settings(&known.path).await?.delete().await?;
+        }
+        Ok(())
+    }
+
+    /// Has the modem at this port, or any that has none of its own, use an operator's access point, in place of what was
+    /// set for it before.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached, or cannot write.
+    pub async fn set_apn(&self, port: Option<&str>, apn: &str) -> Result<(), Error> {
         let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
         let former = profiles.list_connections().await?;
         let new = profiles.add_connection(&mobile(port, apn)).await?;
         for path in former.into_iter().filter(|path| *path != new) {
             let Ok(groups) = self.settings(&path).await?.get_settings().await else { continue };
-            let text = |key| groups.get("connection").and_then(|group| group.get(key)).cloned();
-            let is =
-                |key, value: &str| text(key).and_then(|text| String::try_from(text).ok()).as_deref() == Some(value);
-            if is("type", "gsm") && is("interface-name", port) {
+            let value = |key| groups.get("connection").and_then(|group| group.get(key)).cloned();
+            let text = |key| value(key).and_then(|value| String::try_from(value).ok());
+            if text("type").as_deref() == Some("gsm") && text("interface-name").as_deref() == port {
                 self.settings(&path).await?.delete().await?;
             }
         }
@@ -482,17 +496,14 @@ async fn outcome(mut states: impl Stream<Item = (u32, u32)> + Unpin) -> Result<(
 }
 
 /// The profile of a modem that names its operator's access point.
-fn mobile(port: &str, apn: &str) -> Profile {
+fn mobile(port: Option<&str>, apn: &str) -> Profile {
     let text = |text: &str| Variant::from(text.to_owned());
+    let mut connection = wifi::group([("id", text("mobile")), ("type", text("gsm"))]);
+    if let Some(port) = port {
+        connection.extend([("id", text(&format!("mobile {port}"))), ("interface-name", text(port))]);
+    }
     Profile::from([
-        (
-            "connection",
-            wifi::group([
-                ("id", text(&format!("mobile {port}"))),
-                ("type", text("gsm")),
-                ("interface-name", text(port)),
-            ]),
-        ),
+        ("connection", connection),
         ("gsm", wifi::group([("apn", text(apn))])),
         ("ipv4", wifi::group([("method", text("auto"))])),
         ("ipv6", wifi::group([("method", text("auto"))])),
