@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from labgrid.pytestplugin.hooks import LABGRID_ENV_KEY
+from playwright.sync_api import Page
 
 from rig import processes
 from rig.vm.bundles import Bundles
 from rig.vm.device import Device
 from rig.vm.image import Image, ImageMissing
+from rig.vm.person import Person
 from rig.vm.server import FileServer
 from rig.vm.stack import DeviceStack
 from rig.vm.wifi import Neighbourhood
@@ -109,6 +111,34 @@ def relay(device: Device, folder: Path) -> Iterator[DeviceStack]:
     finally:
         made.stop()
         assert made.own_processes() == []
+
+
+@pytest.fixture(scope="module")
+def person(request: pytest.FixtureRequest, device: Device, relay: DeviceStack) -> Iterator[Person]:
+    """Somebody with a phone and a home router, and a new device, still off, without a cable; a module may set RADIOS.
+
+    It knows the relay's certificate authority as it knows those of public relays.
+    """
+    near = Neighbourhood(device, getattr(request.module, "RADIOS", 1))
+    near.prepare()
+    device.disk.debugfs(
+        "rootfs-a",
+        "rm etc/ssl/certs/ca-certificates.crt",
+        f"write {relay.authority} etc/ssl/certs/ca-certificates.crt",
+        "set_inode_field etc/ssl/certs/ca-certificates.crt mode 0100644",
+        write=True,
+    )
+    try:
+        yield Person(near)
+    finally:
+        near.end()
+
+
+@pytest.fixture
+def page(person: Person) -> Iterator[Page]:
+    """The sheet that the phone opens."""
+    with person.mini_browser() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

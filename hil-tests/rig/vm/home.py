@@ -153,16 +153,17 @@ class HomeRouter:
 
     # --- the way out ------------------------------------------------------------------------------------------------
 
-    def route(self, *, internet: bool = True, hotel: bool = False) -> None:
+    def route(self, *, internet: bool = True, hotel: bool = False, only_pages: bool = False) -> None:
         """The way out: as it should be; none at all (what goes out is lost); or a hotel's, with its login page first.
 
-        `internet` false loses the connectivity check, too, while the router goes on answering for names.
+        `internet` false loses the connectivity check, too, while the router goes on answering for names. `only_pages`
+        loses everything but that check.
         """
         self.web.hotel = hotel
         pages = f"dnat to {HOST}:{self.web.port}"
         caught = f"iifname {RADIO} tcp dport 80 {pages}" if hotel else f"ip daddr {ROUTER} tcp dport 80 {pages}"
         # What passes a hotel's router before the login is what it caught itself.
-        passes = "ct status dnat accept" if hotel else "accept"
+        passes = "ct status dnat accept" if hotel or only_pages else "accept"
         forward = passes if internet else "drop"
         self.place.device.write(
             self.place.file("nft"),

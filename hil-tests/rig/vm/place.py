@@ -72,8 +72,8 @@ class Place:
 
 
 def quoted(ssid: str) -> str:
-    """A network's name as wpa_supplicant's configuration takes any."""
-    return ssid.encode().hex()
+    """A network's name as wpa_supplicant's configuration takes any; bytes that are no text are Python's surrogates."""
+    return ssid.encode(errors="surrogateescape").hex()
 
 
 def security(passphrase: str, wpa3: bool) -> str:
