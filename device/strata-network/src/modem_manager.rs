@@ -1,14 +1,13 @@
 //! ModemManager, over D-Bus (as of 1.24).
 //!
-//! Owns reading what it knows of modems and giving a SIM its PIN: one attempt for
-//! one wish of a person, never by itself, because three wrong ones lock the card.
-//! The connection itself is NetworkManager's.
+//! Owns reading what it knows of modems, giving a SIM its PIN, and when a PIN may be
+//! given: three wrong ones lock the card. The connection itself is NetworkManager's.
 
 use std::collections::HashMap;
 
 use futures_util::{Stream, StreamExt};
 use zbus::proxy::CacheProperties;
-use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant};
+use zbus::{OwnedObjectPath, OwnedVariant};
 
 const SERVICE: &str = "org.freedesktop.ModemManager1";
 const ROOT: &str = "/org/freedesktop/ModemManager1";
@@ -25,6 +24,9 @@ mod lock {
 /// `MM_MODEM_STATE_FAILED` and, as its reason, `MM_MODEM_STATE_FAILED_REASON_SIM_MISSING`.
 const FAILED: i32 = -1;
 const SIM_MISSING: u32 = 2;
+
+/// How often a PIN may be wrong before the SIM asks for its PUK (3GPP TS 31.101).
+const PIN_TRIES: u32 = 3;
 
 /// Properties by name.
 pub type Properties = HashMap<String, OwnedVariant>;
@@ -50,6 +52,8 @@ pub enum Sim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modem {
     path: OwnedObjectPath,
+    /// Its number: no other modem has it while ModemManager runs.
+    pub number: u32,
     /// Maker and model, as it names itself.
     pub name: String,
     /// The network interface, or the serial port.
@@ -60,12 +64,30 @@ pub struct Modem {
     pub pin_tries: Option<u32>,
     /// The network's name.
     pub operator: Option<String>,
-    /// 0 to 100; none without a network.
+    /// 1 to 100; none without a network, and before it is measured.
     pub signal: Option<u8>,
     /// What people call the technology.
     pub technology: Option<&'static str>,
     /// Whether data flows.
     pub connected: bool,
+}
+
+/// A SIM that asks for its PIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedPin {
+    card: OwnedObjectPath,
+    /// The number of the SIM; of its modem, when that does not read it.
+    pub sim: String,
+    /// How often the PIN may be tried; none if that is not said.
+    pub tries: Option<u32>,
+}
+
+/// Whether a PIN may be tried after so many that were wrong: one that is wrong, too, must not lock the SIM.
+///
+/// Where the modem does not say how many tries are left, nothing but our own count is known.
+#[must_use]
+pub fn may_try_pin(left: Option<u32>, wrong_before: u32) -> bool {
+    left.unwrap_or(PIN_TRIES.saturating_sub(wrong_before)) > 1
 }
 
 /// Why something was not done.
@@ -80,14 +102,13 @@ pub enum Error {
     /// It is not the PIN that is asked for.
     #[error("the SIM does not ask for its PIN")]
     NoPinAsked,
-    /// The next wrong one would lock the SIM.
-    #[error("one more wrong PIN locks the SIM: unlock it in a phone")]
-    LastTry,
 }
 
 #[zbus::proxy(interface = "org.freedesktop.ModemManager1.Sim", default_service = "org.freedesktop.ModemManager1")]
 trait SimCard {
     fn send_pin(&self, pin: &str) -> zbus::Result<()>;
+    #[zbus(property)]
+    fn sim_identifier(&self) -> zbus::Result<String>;
 }
 
 /// ModemManager.
@@ -131,39 +152,48 @@ impl ModemManager {
         Ok(signals.map(|_| ()))
     }
 
-    /// Gives a modem's SIM its PIN: one attempt, and none that could lock the card.
+    /// The SIM of a modem, as it asks for its PIN now and not when a page was made: tries may have been lost meanwhile.
     ///
     /// # Errors
-    /// [`Error`] says why it is not open now.
-    pub async fn enter_pin(&self, modem: &Modem, pin: &str) -> Result<(), Error> {
-        // As it is now, not as it was when the page was made: another attempt may have been lost meanwhile.
+    /// [`Error::NoPinAsked`] when it does not.
+    pub async fn asked_pin(&self, modem: &Modem) -> Result<AskedPin, Error> {
         let now = self.modems().await?.into_iter().find(|other| other.path == modem.path).ok_or(Error::NoPinAsked)?;
         if now.sim != Sim::Pin {
             return Err(Error::NoPinAsked);
         }
-        if now.pin_tries.is_some_and(|tries| tries <= 1) {
-            return Err(Error::LastTry);
-        }
-        let card = self.sim_of(&now.path).await?;
-        let card = SimCardProxy::builder(&self.bus).path(card).cache_properties(CacheProperties::No).build().await?;
-        match card.send_pin(pin).await {
-            Err(zbus::Error::MethodError(name, ..)) if name.ends_with("MobileEquipment.IncorrectPassword") => {
-                Err(Error::WrongPin)
-            }
-            other => Ok(other?),
-        }
-    }
-
-    async fn sim_of(&self, modem: &ObjectPath<'_>) -> zbus::Result<OwnedObjectPath> {
-        let proxy: zbus::Proxy<'_> = zbus::proxy::Builder::new(&self.bus)
+        let modem: zbus::Proxy<'_> = zbus::proxy::Builder::new(&self.bus)
             .destination(SERVICE)
-            .path(modem.to_owned())
+            .path(now.path)
             .interface(MODEM)
             .cache_properties(CacheProperties::No)
             .build()
             .await?;
-        proxy.get_property("Sim").await
+        let card: OwnedObjectPath = modem.get_property("Sim").await?;
+        let number = self.card(&card).await?.sim_identifier().await?;
+        let sim = if number.is_empty() { modem.get_property("DeviceIdentifier").await? } else { number };
+        Ok(AskedPin { card, sim, tries: now.pin_tries })
     }
+
+    /// Gives a SIM its PIN: one attempt. Whether it may be made is [`may_try_pin`]'s word.
+    ///
+    /// # Errors
+    /// [`Error`] says why it is not open now.
+    pub async fn send_pin(&self, asked: &AskedPin, pin: &str) -> Result<(), Error> {
+        match self.card(&asked.card).await?.send_pin(pin).await {
+            Err(zbus::Error::MethodError(name, ..)) if is_wrong_pin(&name) => Err(Error::WrongPin),
+            other => Ok(other?),
+        }
+    }
+
+    async fn card(&self, path: &OwnedObjectPath) -> zbus::Result<SimCardProxy<'static>> {
+        SimCardProxy::builder(&self.bus).path(path.clone()).cache_properties(CacheProperties::No).build().await
+    }
+}
+
+/// Modems that do not say that it was wrong ask for it again, or for the PUK.
+fn is_wrong_pin(error: &str) -> bool {
+    let equipment = error.strip_prefix("org.freedesktop.ModemManager1.Error.MobileEquipment.");
+    matches!(equipment, Some("IncorrectPassword" | "SimPin" | "SimPuk"))
 }
 
 impl Modem {
@@ -171,11 +201,11 @@ impl Modem {
     #[must_use]
     pub fn read(path: OwnedObjectPath, interfaces: &Interfaces) -> Option<Self> {
         let modem = interfaces.get(MODEM)?;
-        let number = |name: &str| modem.get(name).and_then(|value| u32::try_from(value).ok());
+        let value = |name: &str| modem.get(name).and_then(|value| u32::try_from(value).ok());
         let text = |name: &str| modem.get(name).and_then(|value| String::try_from(value.clone()).ok());
         let state = modem.get("State").and_then(|value| i32::try_from(value).ok()).unwrap_or_default();
-        let missing = state == FAILED && number("StateFailedReason") == Some(SIM_MISSING);
-        let sim = match number("UnlockRequired") {
+        let missing = state == FAILED && value("StateFailedReason") == Some(SIM_MISSING);
+        let sim = match value("UnlockRequired") {
             _ if missing => Sim::Missing,
             Some(lock::SIM_PIN) => Sim::Pin,
             Some(lock::SIM_PUK) => Sim::Puk,
@@ -191,15 +221,17 @@ impl Modem {
         let operator = interfaces.get(MODEM_3GPP).and_then(|properties| properties.get("OperatorName"));
         let operator = operator.and_then(|value| String::try_from(value.clone()).ok()).filter(|name| !name.is_empty());
         let names: Vec<String> = [text("Manufacturer"), text("Model")].into_iter().flatten().collect();
+        let number = path.rsplit('/').next().and_then(|last| last.parse().ok())?;
         Some(Self {
             path,
+            number,
             name: names.join(" "),
             port: text("PrimaryPort").unwrap_or_default(),
             sim,
             pin_tries: tries.and_then(|tries| tries.get(&lock::SIM_PIN).copied()),
             operator,
-            signal: registered.then(|| u8::try_from(signal.min(100)).unwrap_or(100)),
-            technology: number("AccessTechnologies").and_then(technology),
+            signal: u8::try_from(signal.min(100)).ok().filter(|signal| registered && *signal > 0),
+            technology: value("AccessTechnologies").and_then(technology),
             connected: state == 11,
         })
     }
@@ -242,19 +274,27 @@ mod tests {
         .collect();
         modem.extend(more.iter().map(|(name, value)| ((*name).to_owned(), owned(value.clone()))));
         let network = HashMap::from([("OperatorName".to_owned(), owned(Variant::from("Example Mobile")))]);
-        let path = OwnedObjectPath::try_from("/org/freedesktop/ModemManager1/Modem/0").unwrap();
+        let path = OwnedObjectPath::try_from("/org/freedesktop/ModemManager1/Modem/4").unwrap();
         Modem::read(path, &HashMap::from([(MODEM.to_owned(), modem), (MODEM_3GPP.to_owned(), network)]))
     }
 
     #[test]
     fn a_modem_is_read_as_people_would_describe_it() {
         let modem = read(11, &[]).unwrap();
-        assert_eq!((modem.name.as_str(), modem.port.as_str()), ("Quectel RM520N-GL", "cdc-wdm0"));
+        assert_eq!((modem.number, modem.name.as_str(), modem.port.as_str()), (4, "Quectel RM520N-GL", "cdc-wdm0"));
         assert_eq!(
             (modem.operator.as_deref(), modem.technology, modem.signal),
             (Some("Example Mobile"), Some("5G"), Some(57))
         );
         assert!(modem.connected && modem.sim == Sim::Open);
+    }
+
+    #[test]
+    fn a_signal_that_was_not_measured_yet_is_not_a_bad_one() {
+        let signal = |state, measured: u32| read(state, &[("SignalQuality", Variant::from((measured, true)))]);
+        for (state, measured, shown) in [(8, 0, None), (8, 1, Some(1)), (7, 57, None), (11, 400, Some(100))] {
+            assert_eq!(signal(state, measured).unwrap().signal, shown, "{state} {measured}");
+        }
     }
 
     #[test]
@@ -272,6 +312,36 @@ mod tests {
             let modem = read(state, &more).unwrap();
             assert_eq!(modem.sim, sim, "{state} {required} {reason}");
             assert_eq!((modem.pin_tries, modem.signal.is_some()), (Some(3), state >= 8));
+        }
+    }
+
+    #[test]
+    fn the_try_that_could_lock_a_sim_is_never_used_up() {
+        let table = [
+            (Some(3), 0, true),
+            (Some(2), 1, true),
+            (Some(1), 0, false),
+            (Some(0), 0, false),
+            // It is told: whatever was tried here, the right PIN was given elsewhere meanwhile.
+            (Some(3), 7, true),
+            (None, 0, true),
+            (None, 1, true),
+            (None, 2, false),
+            (None, 9, false),
+        ];
+        for (left, wrong_before, may) in table {
+            assert_eq!(may_try_pin(left, wrong_before), may, "{left:?} {wrong_before}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_pin_is_known_whatever_the_modem_makes_of_it() {
+        for (error, wrong) in [
+            ("org.freedesktop.ModemManager1.Error.MobileEquipment.IncorrectPassword", true),
+            ("org.freedesktop.ModemManager1.Error.MobileEquipment.SimPuk", true),
+            ("org.freedesktop.ModemManager1.Error.Core.Timeout", false),
+        ] {
+            assert_eq!(is_wrong_pin(error), wrong, "{error}");
         }
     }
 

@@ -58,12 +58,14 @@ impl Device for MadeUp {
         self.change(|snapshot| {
             for modem in &mut snapshot.modems {
                 modem.pin_tries = modem.pin_tries.and_then(|tries| tries.checked_sub(1));
+                modem.wants_pin = modem.pin_tries.is_some_and(|tries| tries > 1);
+                modem.failure = Some(if modem.wants_pin { Failure::WrongPin } else { Failure::LastPinTry });
             }
         })
     }
 
-    fn set_apn(&self, _modem: u32, _apn: String) -> Answer<'_, ()> {
-        self.change(|_| ())
+    fn set_apn(&self, _modem: u32, apn: String) -> Answer<'_, ()> {
+        self.change(|snapshot| snapshot.modems.iter_mut().for_each(|modem| modem.apn = Some(apn.clone())))
     }
 }
 
@@ -83,7 +85,10 @@ fn made_up() -> Snapshot {
         operator: Some("Example Mobile".into()),
         signal: Some(57),
         technology: Some("5G".into()),
+        wants_pin: true,
         pin_tries: Some(3),
+        apn: None,
+        busy: false,
         failure: Some(Failure::Network(Reason::SimPin)),
         online: false,
     };

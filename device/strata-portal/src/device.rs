@@ -22,6 +22,10 @@ pub enum Failure {
     NoInternet,
     /// It wants a login on a page of its own.
     HotelPortal,
+    /// The SIM did not take the PIN.
+    WrongPin,
+    /// The PIN is not tried: a wrong one could lock the SIM.
+    LastPinTry,
     /// Names are not found.
     Dns,
     /// The device does not know what time it is.
@@ -61,6 +65,8 @@ impl Failure {
             },
             Self::NoInternet => texts.no_internet,
             Self::HotelPortal => texts.hotel_portal,
+            Self::WrongPin => texts.wrong_pin,
+            Self::LastPinTry => texts.last_pin_try,
             Self::Dns => texts.dns_broken,
             Self::Clock => texts.clock_wrong,
             Self::Relay => texts.relay_unreachable,
@@ -113,8 +119,14 @@ pub struct Modem {
     pub signal: Option<u8>,
     /// What the technology is called: 4G, 5G.
     pub technology: Option<String>,
-    /// How often the PIN may still be tried; none while none is asked for.
+    /// Whether its PIN can be given here.
+    pub wants_pin: bool,
+    /// How often it may still be tried; none if that is not known.
     pub pin_tries: Option<u32>,
+    /// The name of the operator's access point that it is told to use.
+    pub apn: Option<String>,
+    /// Whether something that somebody asked of it goes on.
+    pub busy: bool,
     /// What is wrong.
     pub failure: Option<Failure>,
     /// Whether it has internet.

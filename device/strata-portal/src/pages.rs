@@ -194,7 +194,10 @@ struct ShownModem<'a> {
     line: String,
     online: bool,
     trouble: Option<&'static str>,
+    wants_pin: bool,
     pin_tries: Option<u32>,
+    apn: &'a str,
+    busy: bool,
 }
 
 #[derive(Template)]
@@ -207,8 +210,10 @@ struct Modems<'a> {
 }
 
 /// The modems, with what they need.
-pub(crate) fn modems(view: &View) -> askama::Result<String> {
+pub(crate) fn modems(mut view: View) -> askama::Result<String> {
     let t = view.texts();
+    view.refresh_s = if view.snapshot.modems.iter().any(|modem| modem.busy) { WAITING_S } else { 0 };
+    let view = &view;
     let shown = |modem: &'_ Modem| {
         let signal = modem.signal.map(|signal| format!("{} {signal} %", t.signal));
         let parts = [modem.operator.clone(), modem.technology.clone(), signal];
@@ -220,7 +225,10 @@ pub(crate) fn modems(view: &View) -> askama::Result<String> {
         line: shown(modem),
         online: modem.online,
         trouble: modem.failure.map(|failure| failure.text(t)),
+        wants_pin: modem.wants_pin,
         pin_tries: modem.pin_tries,
+        apn: modem.apn.as_deref().unwrap_or_default(),
+        busy: modem.busy,
     });
     Modems { view, title: t.modems, t, modems: modems.collect() }.render()
 }
@@ -284,7 +292,10 @@ mod tests {
             operator: Some("Op & Co".into()),
             signal: Some(55),
             technology: Some("5G".into()),
+            wants_pin: true,
             pin_tries: Some(2),
+            apn: Some("\"><script>".into()),
+            busy: false,
             failure: Some(Failure::Network(Reason::SimPin)),
             online: false,
         }];
@@ -294,7 +305,7 @@ mod tests {
             ("join", join(&view(busy.clone()), Ssid::new(b"Hotel").as_ref()).unwrap()),
             ("other", join(&view(busy.clone()), None).unwrap()),
             ("relay", relay(&view(busy.clone()), Some("wss://\"><script>"), "t\"><script>").unwrap()),
-            ("modems", modems(&view(busy.clone())).unwrap()),
+            ("modems", modems(view(busy.clone())).unwrap()),
             ("online", online(&view(busy)).unwrap()),
         ]
     }
@@ -340,6 +351,32 @@ mod tests {
         assert!(!start(view(failing.clone())).unwrap().contains("alert"), "old news");
         failing.joining.1 = Progress::Going;
         assert!(start(view(failing)).unwrap().contains("http-equiv=\"refresh\" content=\"3\""));
+    }
+
+    #[test]
+    fn a_modem_that_is_busy_is_asked_for_nothing_else_and_one_without_known_tries_shows_none() {
+        let modem = |busy, pin_tries| Modem {
+            id: 3,
+            name: "Quectel".into(),
+            operator: None,
+            signal: None,
+            technology: None,
+            wants_pin: true,
+            pin_tries,
+            apn: None,
+            failure: Some(Failure::WrongPin),
+            busy,
+            online: false,
+        };
+        let page = |modem| modems(view(Snapshot { modems: vec![modem], ..snapshot() })).unwrap();
+        let busy = page(modem(true, Some(2)));
+        assert!(busy.contains("role=\"status\"") && busy.contains("http-equiv=\"refresh\""), "{busy}");
+        assert!(!busy.contains("<form") && !busy.contains("Diese PIN war falsch"), "{busy}");
+        let wrong = page(modem(false, Some(2)));
+        assert!(wrong.contains("Diese PIN war falsch") && wrong.contains("verbleibende Versuche: 2"), "{wrong}");
+        assert!(!wrong.contains("http-equiv"), "{wrong}");
+        let unknown = page(modem(false, None));
+        assert!(unknown.contains("/modems/3/pin") && !unknown.contains("verbleibende"), "{unknown}");
     }
 
     #[test]

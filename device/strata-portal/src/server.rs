@@ -185,7 +185,7 @@ impl Portal {
             "/wifi/join" => pages::join(&view, query.get("name").and_then(pages::from_hex).as_ref()),
             // Also where a QR code of the relay's page leads, with both filled in.
             "/relay" => pages::relay(&view, query.get("relay"), query.get("enrolment").unwrap_or_default()),
-            "/modems" => pages::modems(&view),
+            "/modems" => pages::modems(view),
             _ => return plain(StatusCode::NOT_FOUND),
         };
         html(StatusCode::OK, page)
@@ -223,21 +223,25 @@ impl Portal {
             "/wifi/join" => self.join(view, &form).await,
             "/relay" => self.enrol(view, &form).await,
             path => match modem_action(path) {
-                Some((modem, "pin")) => {
-                    let pin = form.get("pin").unwrap_or_default();
-                    // What no SIM would take is not tried: each attempt counts.
-                    if (4..=8).contains(&pin.len()) && pin.bytes().all(|digit| digit.is_ascii_digit()) {
-                        self.device.enter_pin(modem, pin.to_owned()).await;
-                    }
-                    self.redirect(StatusCode::SEE_OTHER, "/modems")
-                }
-                Some((modem, "apn")) => {
-                    self.device.set_apn(modem, form.get("apn").unwrap_or_default().to_owned()).await;
-                    self.redirect(StatusCode::SEE_OTHER, "/modems")
-                }
+                Some((modem, action @ ("pin" | "apn"))) => self.modem(view, &form, modem, action).await,
                 _ => plain(StatusCode::NOT_FOUND),
             },
         }
+    }
+
+    async fn modem(&self, mut view: View, form: &Form, modem: u32, action: &str) -> Answer {
+        let t = view.texts();
+        let typed = form.get(action).unwrap_or_default().trim();
+        // What no SIM would take is not tried: each attempt counts.
+        if action == "pin" && (4..=8).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.device.enter_pin(modem, typed.to_owned()).await;
+        } else if action == "apn" && is_apn(typed) {
+            self.device.set_apn(modem, typed.to_owned()).await;
+        } else {
+            view.trouble = Some(if action == "pin" { t.no_pin } else { t.not_an_apn }.to_owned());
+            return html(StatusCode::UNPROCESSABLE_ENTITY, pages::modems(view));
+        }
+        self.redirect(StatusCode::SEE_OTHER, "/modems")
     }
 
     async fn join(&self, mut view: View, form: &Form) -> Answer {
@@ -289,6 +293,12 @@ fn is_done(snapshot: &Snapshot) -> bool {
 fn modem_action(path: &str) -> Option<(u32, &str)> {
     let (modem, action) = path.strip_prefix("/modems/")?.split_once('/')?;
     Some((modem.parse().ok()?, action))
+}
+
+/// What NetworkManager takes as one (3GPP TS 23.003: it is a domain name).
+fn is_apn(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=100).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// What a network is to be asked for; none of an address that is none.

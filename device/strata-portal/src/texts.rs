@@ -363,6 +363,31 @@ texts! {
         "Die SIM-Karte verlangt ihre PIN.",
         "La tarjeta SIM pide su PIN.",
         "La carte SIM demande son code PIN.";
+    /// The SIM did not take it.
+    wrong_pin: "This PIN was wrong. Look it up before you try again: after three wrong ones the SIM card is locked.",
+        "Diese PIN war falsch. Vor dem nächsten Versuch nachsehen: Nach drei falschen ist die SIM-Karte gesperrt.",
+        "Este PIN era erróneo. Compruébelo antes de volver a probar: tras tres erróneos la tarjeta SIM se bloquea.",
+        "Ce code PIN était faux. Vérifiez-le avant de réessayer : après trois codes faux, la carte SIM est bloquée.";
+    /// It is not tried, as a wrong one could lock the SIM.
+    last_pin_try: "One more wrong PIN could lock the SIM card, so the encoder tries none. Put the card into a phone and switch its PIN off there.",
+        "Noch eine falsche PIN könnte die SIM-Karte sperren, darum versucht der Encoder keine mehr. Die Karte in ein Telefon einlegen und dort ihre PIN ausschalten.",
+        "Otro PIN erróneo podría bloquear la tarjeta SIM, así que el codificador no prueba ninguno más. Ponga la tarjeta en un teléfono y desactive allí su PIN.",
+        "Un autre code PIN faux pourrait bloquer la carte SIM : l’encodeur n’en essaie plus. Mettez la carte dans un téléphone et désactivez-y son code PIN.";
+    /// What was typed is no PIN.
+    no_pin: "A PIN has 4 to 8 digits. This one was not tried.",
+        "Eine PIN hat 4 bis 8 Ziffern. Diese wurde nicht versucht.",
+        "Un PIN tiene de 4 a 8 cifras. Este no se probó.",
+        "Un code PIN a 4 à 8 chiffres. Celui-ci n’a pas été essayé.";
+    /// What was typed is no access point name.
+    not_an_apn: "An APN has letters, digits, dots and hyphens only, such as internet.example.",
+        "Ein APN hat nur Buchstaben, Ziffern, Punkte und Bindestriche, etwa internet.example.",
+        "Un APN solo tiene letras, cifras, puntos y guiones, por ejemplo internet.example.",
+        "Un APN n’a que des lettres, des chiffres, des points et des traits d’union, par exemple internet.example.";
+    /// Something that was asked of a modem goes on.
+    modem_busy: "The encoder passes this on to the modem. This takes up to half a minute.",
+        "Der Encoder gibt das an das Modem weiter. Das dauert bis zu einer halben Minute.",
+        "El codificador se lo pasa al módem. Tarda hasta medio minuto.",
+        "L’encodeur le transmet au modem. Cela prend jusqu’à une demi-minute.";
     /// The SIM is locked.
     sim_puk: "The SIM card is locked: the PIN was wrong too often. Unlock it in a phone with its PUK.",
         "Die SIM-Karte ist gesperrt: Die PIN war zu oft falsch. In einem Telefon mit der PUK entsperren.",

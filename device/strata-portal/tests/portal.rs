@@ -173,8 +173,6 @@ async fn a_person_joins_a_network_and_enrols() {
     rig.post("/relay", "", &format!("token={token}&relay=wss%3A%2F%2Fr.example&enrolment=+abc+")).await;
     let old = rig.post("/relay", "Accept-Language: fr\r\n", &format!("token={token}&enrolment=old")).await;
     assert!(status(&old) == 422 && old.contains("Ce jeton a expiré."), "{old}");
-    rig.post("/modems/2/pin", "", &format!("token={token}&pin=1234")).await;
-    rig.post("/modems/2/pin", "", &format!("token={token}&pin=12x4")).await;
     assert_eq!(
         rig.asked(),
         [
@@ -183,9 +181,24 @@ async fn a_person_joins_a_network_and_enrols() {
             "join Open Open hidden true with None",
             "enrol abc at Some(\"wss://r.example\")",
             "enrol old at None",
-            "pin 1234 of 2",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_no_sim_and_no_operator_would_take_is_not_tried() {
+    let rig = Rig::start().await;
+    let token = rig.token().await;
+    let post =
+        async |body: &str| rig.post(&format!("/modems/2/{}", &body[..3]), "", &format!("token={token}&{body}")).await;
+    for body in ["pin=1234", "apn=+internet.example+"] {
+        assert_eq!(status(&post(body).await), 303, "{body}");
+    }
+    for (body, told) in [("pin=12x4", "4 to 8 digits"), ("pin=123", "4 to 8 digits"), ("apn=a+b", "letters, digits")] {
+        let answer = post(body).await;
+        assert!(status(&answer) == 422 && answer.contains(told), "{body}: {answer}");
+    }
+    assert_eq!(rig.asked(), ["pin 1234 of 2", "apn internet.example of 2"]);
 }
 
 #[tokio::test]

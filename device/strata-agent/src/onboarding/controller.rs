@@ -3,21 +3,23 @@
 //! One thing at a time is done to the radios, each in a task of its own, so that this loop never waits. Does not own
 //! the decision ([`strata_network::access_point`]) or the pages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use strata_network::access_point::{Facts, Machine, Radio as Wanted, Radios, TRY, TURN};
-use strata_network::modem_manager::ModemManager;
+use strata_network::modem_manager::{Modem, ModemManager};
 use strata_network::network_manager::{Connectivity, Error, Joined, Network, NetworkManager, Radio};
 use strata_network::own_network::OwnNetwork;
 use strata_network::reason::Reason;
 use strata_network::wifi::Wish;
 use strata_portal::device::{Failure, Progress};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::door::{Command, Door, Open, Shared};
+use super::modem::{self, WrongPins};
 use super::own_network::own_network;
 use super::radio::{self, Done, Look};
 use super::{Setup, Standing};
@@ -71,6 +73,11 @@ struct Controller<'a> {
     /// What is done to the radios now; one at a time.
     action: JoinSet<Done>,
     checks: JoinSet<(u64, Connectivity)>,
+    wrong_pins: Arc<Mutex<WrongPins>>,
+    /// What is asked of modems, by their numbers.
+    asked: JoinSet<(u32, Progress)>,
+    /// How that went, until a look that began later shows what the modem is like since.
+    answers: Vec<(Instant, u32, Progress)>,
     raise_not_before: Option<Instant>,
     /// What was told of it last: not every few seconds again.
     told: String,
@@ -113,6 +120,11 @@ async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<
                 look_again = true;
                 controller.done(done?);
             }
+            Some(answer) = controller.asked.join_next() => {
+                look_again = true;
+                let (number, progress) = answer?;
+                controller.answers.push((Instant::now(), number, progress));
+            }
             Some(checked) = controller.checks.join_next() => {
                 let (number, leads) = checked?;
                 controller.checked(number, leads);
@@ -124,7 +136,8 @@ async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<
                 }
                 controller.relay_said();
             }
-            _ = beat.tick() => {}
+            // A look may have failed.
+            _ = beat.tick() => look_again |= !controller.answers.is_empty(),
         }
         controller.step()?;
     }
@@ -158,6 +171,9 @@ impl<'a> Controller<'a> {
             scan_wanted: false,
             action: JoinSet::new(),
             checks: JoinSet::new(),
+            wrong_pins: Arc::new(Mutex::new(WrongPins::new(&setup.config.state_dir))),
+            asked: JoinSet::new(),
+            answers: Vec::new(),
             raise_not_before: None,
             told: String::new(),
         }
@@ -202,7 +218,7 @@ impl<'a> Controller<'a> {
     }
 
     fn looked(&mut self, look: Look) {
-        let Look { begun, connections, radios, uplinks, connectivity, known, modems } = look;
+        let Look { begun, connections, radios, uplinks, connectivity, known, modems, mobiles } = look;
         if self.raised.as_ref().is_some_and(|raised| raised.since < begun && !connections.has(&raised.joined)) {
             tracing::warn!("the access point went down by itself");
             self.raised = None;
@@ -216,7 +232,10 @@ impl<'a> Controller<'a> {
         }
         picture.one_radio = radios.len() == 1;
         picture.connectivity = Some(connectivity);
-        (picture.known, picture.modems) = (known, modems);
+        (picture.known, picture.mobiles) = (known, mobiles);
+        let (shown, waiting) = std::mem::take(&mut self.answers).into_iter().partition(|(at, ..)| *at <= begun);
+        self.answers = waiting;
+        picture.modems_are(modems, shown);
         (self.radios, self.uplinks) = (radios, uplinks);
     }
 
@@ -243,31 +262,26 @@ impl<'a> Controller<'a> {
                     self.machine.go_online(now, &facts);
                 }
             }
-            Command::Pin(number, pin) => self.enter_pin(number, pin),
-            Command::Apn(number, apn) => self.set_apn(number, apn),
+            Command::Pin(number, pin) => {
+                let (manager, wrong) = (self.modems.clone(), self.wrong_pins.clone());
+                self.ask_modem(number, async move |modem| modem::enter_pin(manager, &wrong, modem, pin).await);
+            }
+            Command::Apn(number, apn) => {
+                let nm = self.nm.clone();
+                self.ask_modem(number, |modem| modem::set_apn(nm, modem, apn));
+            }
         }
     }
 
-    fn enter_pin(&self, number: usize, pin: String) {
-        let Some(modem) = self.picture.lock().modems.get(number).cloned() else { return };
-        let modems = self.modems.clone();
-        tokio::spawn(async move {
-            match modems.enter_pin(&modem, &pin).await {
-                Ok(()) => tracing::info!("the SIM of {} is open", modem.name),
-                Err(error) => tracing::warn!("the SIM of {}: {error}", modem.name),
-            }
-        });
-    }
-
-    fn set_apn(&self, number: usize, apn: String) {
-        let Some(modem) = self.picture.lock().modems.get(number).cloned() else { return };
-        let nm = self.nm.clone();
-        tokio::spawn(async move {
-            match nm.set_apn(Some(&modem.port), &apn).await {
-                Ok(()) => tracing::info!("the APN of {} is set", modem.name),
-                Err(error) => tracing::warn!("the APN of {} could not be set: {error}", modem.name),
-            }
-        });
+    fn ask_modem<F>(&mut self, number: u32, ask: impl FnOnce(Modem) -> F)
+    where
+        F: Future<Output = Progress> + Send + 'static,
+    {
+        let modem = self.picture.lock().modems.iter().find(|modem| modem.number == number).cloned();
+        // One that was pulled out meanwhile is asked for nothing.
+        if let Some(asking) = modem.map(ask) {
+            self.asked.spawn(async move { (number, asking.await) });
+        }
     }
 
     fn done(&mut self, done: Done) {

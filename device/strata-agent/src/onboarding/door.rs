@@ -33,9 +33,9 @@ pub(super) enum Command {
     /// A token is there.
     TokenGiven,
     /// Give the SIM of the modem with this number its PIN.
-    Pin(usize, String),
+    Pin(u32, String),
     /// Name the access point of the modem with this number.
-    Apn(usize, String),
+    Apn(u32, String),
 }
 
 /// The picture, shared between the controller, who draws it, and the pages.
@@ -97,6 +97,11 @@ impl Door {
         })
     }
 
+    /// One thing at a time; known at once, so that the next page shows it.
+    fn ask_modem(&self, modem: u32, command: Command) -> Answer<'_, ()> {
+        if self.picture.lock().begin(modem) { self.say(command) } else { Box::pin(async {}) }
+    }
+
     /// Hands relay and token over, as `strata-agent enrol` does.
     fn hand_over(&self, token: &str, relay: Option<&str>) -> Result<(), Failure> {
         let config = &self.setup.config;
@@ -147,11 +152,11 @@ impl Device for Door {
     }
 
     fn enter_pin(&self, modem: u32, pin: String) -> Answer<'_, ()> {
-        self.say(Command::Pin(usize::try_from(modem).unwrap_or(usize::MAX), pin))
+        self.ask_modem(modem, Command::Pin(modem, pin))
     }
 
     fn set_apn(&self, modem: u32, apn: String) -> Answer<'_, ()> {
-        self.say(Command::Apn(usize::try_from(modem).unwrap_or(usize::MAX), apn))
+        self.ask_modem(modem, Command::Apn(modem, apn))
     }
 }
 

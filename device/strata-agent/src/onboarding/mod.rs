@@ -8,6 +8,7 @@
 mod controller;
 mod door;
 mod label;
+mod modem;
 mod own_network;
 mod picture;
 mod radio;

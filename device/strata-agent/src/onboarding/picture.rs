@@ -1,9 +1,10 @@
 //! What the controller knows and the pages show: pure, so that every combination can be tested.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use strata_network::modem_manager::Sim;
-use strata_network::network_manager::Connectivity;
+use strata_network::modem_manager::{Sim, may_try_pin};
+use strata_network::network_manager::{Connectivity, Mobile};
 use strata_network::reason::Reason;
 use strata_network::wifi::Ssid;
 use strata_network::{modem_manager, network_manager};
@@ -36,6 +37,10 @@ pub(super) struct Picture {
     pub(super) token_failure: Option<Failure>,
     /// The modems.
     pub(super) modems: Vec<modem_manager::Modem>,
+    /// What they are told to use.
+    pub(super) mobiles: Vec<Mobile>,
+    /// What somebody asked of a modem, by its number, and how that went.
+    pub(super) asked: HashMap<u32, Progress>,
     /// When somebody last looked at the pages.
     pub(super) looked_at: Option<Instant>,
 }
@@ -98,7 +103,7 @@ impl Picture {
             heard_ago: self.heard.map(|at| now.saturating_duration_since(at)),
             joining: self.joining.clone(),
             enrolment,
-            modems: self.modems.iter().enumerate().map(|(id, modem)| self.modem(id, modem)).collect(),
+            modems: self.modems.iter().map(|modem| self.modem(modem)).collect(),
             inputs: standing.inputs.clone(),
         }
     }
@@ -108,22 +113,38 @@ impl Picture {
         Heard { known: self.known.contains(ssid), ssid: ssid.clone(), security: *security, strength: *strength }
     }
 
-    fn modem(&self, id: usize, modem: &modem_manager::Modem) -> Modem {
-        let reason = match modem.sim {
-            Sim::Missing => Some(Reason::NoSim),
-            Sim::Pin => Some(Reason::SimPin),
-            Sim::Puk => Some(Reason::SimPuk),
-            Sim::Other => Some(Reason::SimWrong),
-            Sim::Open => None,
-        };
+    /// The modems, and how what was asked of them went.
+    pub(super) fn modems_are(
+        &mut self,
+        modems: Vec<modem_manager::Modem>,
+        answers: impl IntoIterator<Item = (Instant, u32, Progress)>,
+    ) {
+        self.asked.extend(answers.into_iter().map(|(_, number, progress)| (number, progress)));
+        self.asked.retain(|number, _| modems.iter().any(|modem| modem.number == *number));
+        self.modems = modems;
+    }
+
+    /// Whether a modem can be asked for something now: twice on a button is one wish.
+    pub(super) fn begin(&mut self, number: u32) -> bool {
+        let there = self.modems.iter().any(|modem| modem.number == number);
+        there && self.asked.insert(number, Progress::Going) != Some(Progress::Going)
+    }
+
+    fn modem(&self, modem: &modem_manager::Modem) -> Modem {
+        let asked = self.asked.get(&modem.number).copied().unwrap_or_default();
+        let mobile = Mobile::of(&self.mobiles, &modem.port);
+        let failure = modem_failure(modem, asked, mobile.is_some());
         Modem {
-            id: u32::try_from(id).unwrap_or(u32::MAX),
+            id: modem.number,
             name: modem.name.clone(),
             operator: modem.operator.clone(),
             signal: modem.signal,
             technology: modem.technology.map(str::to_owned),
+            wants_pin: modem.sim == Sim::Pin && failure != Some(Failure::LastPinTry),
             pin_tries: modem.pin_tries.filter(|_| modem.sim == Sim::Pin),
-            failure: reason.map(Failure::Network),
+            apn: mobile.and_then(|mobile| mobile.apn.clone()),
+            failure,
+            busy: asked == Progress::Going,
             online: modem.connected,
         }
     }
@@ -132,6 +153,28 @@ impl Picture {
     pub(super) fn somebody_there(&self, now: Instant, within: Duration) -> bool {
         self.looked_at.is_some_and(|at| now.saturating_duration_since(at) < within)
     }
+}
+
+/// What is wrong with a modem; `asked` is how the last thing went that somebody asked of it, `told` whether it knows what
+/// to use.
+fn modem_failure(modem: &modem_manager::Modem, asked: Progress, told: bool) -> Option<Failure> {
+    // What was wrong with a PIN is of no interest once none is asked for.
+    let of_pin = |failure| matches!(failure, Failure::WrongPin | Failure::LastPinTry);
+    let failed = match asked {
+        Progress::Failed(failure) if modem.sim == Sim::Pin || !of_pin(failure) => Some(failure),
+        _ => None,
+    };
+    let reason = match modem.sim {
+        Sim::Missing => Reason::NoSim,
+        Sim::Puk => Reason::SimPuk,
+        Sim::Other => Reason::SimWrong,
+        Sim::Pin if !may_try_pin(modem.pin_tries, 0) => return Some(Failure::LastPinTry),
+        Sim::Pin | Sim::Open if failed.is_some() => return failed,
+        Sim::Pin => Reason::SimPin,
+        Sim::Open if told || modem.connected => return None,
+        Sim::Open => Reason::Apn,
+    };
+    Some(Failure::Network(reason))
 }
 
 /// A relay's address as people type it.
@@ -183,6 +226,65 @@ mod tests {
             picture.relay_said(&standing(Some(ProblemKind::TokenUsed)));
             assert_eq!(picture.snapshot(&standing(None), Instant::now()).enrolment, shown);
         }
+    }
+
+    /// What ModemManager tells of a modem: its state, what its SIM asks for, how often the PIN may be tried.
+    fn modem(state: i32, lock: u32, tries: Option<u32>) -> modem_manager::Modem {
+        let owned = |value: zbus::Variant<'static>| zbus::OwnedVariant::try_from(value).unwrap();
+        let tries: HashMap<u32, u32> = tries.into_iter().map(|tries| (2, tries)).collect();
+        let properties = [
+            ("State", owned(state.into())),
+            ("StateFailedReason", owned(2_u32.into())),
+            ("UnlockRequired", owned(lock.into())),
+            ("UnlockRetries", owned(tries.into())),
+            ("SignalQuality", owned((0_u32, true).into())),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value)).into();
+        let path = zbus::OwnedObjectPath::try_from("/org/freedesktop/ModemManager1/Modem/4").unwrap();
+        let interfaces = [("org.freedesktop.ModemManager1.Modem".to_owned(), properties)].into();
+        modem_manager::Modem::read(path, &interfaces).unwrap()
+    }
+
+    #[test]
+    fn what_is_told_of_a_modem() {
+        use Progress::{Done, Failed, Going, Nothing};
+        let network = |reason| Some(Failure::Network(reason));
+        let (none, pin, puk) = (1, 2, 4);
+        let (failed, locked, registered, connected) = (-1, 2, 8, 11);
+        let table = [
+            (modem(locked, pin, Some(3)), Nothing, false, network(Reason::SimPin), true),
+            (modem(locked, pin, Some(2)), Failed(Failure::WrongPin), false, Some(Failure::WrongPin), true),
+            (modem(locked, pin, Some(1)), Failed(Failure::WrongPin), false, Some(Failure::LastPinTry), false),
+            (modem(locked, pin, Some(1)), Nothing, true, Some(Failure::LastPinTry), false),
+            (modem(locked, pin, None), Nothing, false, network(Reason::SimPin), true),
+            (modem(locked, pin, None), Failed(Failure::LastPinTry), false, Some(Failure::LastPinTry), false),
+            (modem(locked, puk, None), Failed(Failure::WrongPin), false, network(Reason::SimPuk), false),
+            (modem(failed, none, None), Nothing, false, network(Reason::NoSim), false),
+            (modem(registered, none, Some(3)), Done, false, network(Reason::Apn), false),
+            (modem(registered, none, Some(3)), Failed(Failure::WrongPin), true, None, false),
+            (modem(registered, none, Some(3)), Failed(Failure::Storage), false, Some(Failure::Storage), false),
+            (modem(registered, none, Some(3)), Going, true, None, false),
+            (modem(connected, none, Some(3)), Nothing, false, None, false),
+        ];
+        for (modem, asked, told, failure, wants_pin) in table {
+            assert_eq!(modem_failure(&modem, asked, told), failure, "{modem:?} {asked:?} {told}");
+            let mut picture = Picture::default();
+            picture.modems_are(vec![modem], [(Instant::now(), 4, asked)]);
+            let shown = &picture.snapshot(&standing(None), Instant::now()).modems[0];
+            assert_eq!((shown.id, shown.wants_pin, shown.busy), (4, wants_pin, asked == Going), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn twice_on_a_button_is_one_wish_and_a_modem_that_is_gone_has_none() {
+        let mut picture = Picture::default();
+        assert!(!picture.begin(4));
+        picture.modems_are(vec![modem(2, 2, Some(3))], []);
+        assert!(picture.begin(4) && !picture.begin(4) && !picture.begin(5));
+        picture.modems_are(vec![modem(2, 2, Some(2))], [(Instant::now(), 4, Progress::Failed(Failure::WrongPin))]);
+        assert!(picture.begin(4));
+        picture.modems_are(vec![], []);
+        assert!(picture.asked.is_empty());
     }
 
     #[test]

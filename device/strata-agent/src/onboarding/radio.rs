@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use strata_network::access_point;
 use strata_network::modem_manager::{Modem, ModemManager};
-use strata_network::network_manager::{Connections, Connectivity, Error, Joined, Life, Network, NetworkManager, Radio};
+use strata_network::network_manager::{
+    Connections, Connectivity, Error, Joined, Life, Mobile, Network, NetworkManager, Radio,
+};
 use strata_network::own_network::OwnNetwork;
 use strata_network::wifi::{Profile, Ssid};
 use tokio::time::{self, Instant};
@@ -42,6 +44,8 @@ pub(super) struct Look {
     pub(super) connectivity: Connectivity,
     pub(super) known: Vec<Ssid>,
     pub(super) modems: Vec<Modem>,
+    /// What the modems are told to use.
+    pub(super) mobiles: Vec<Mobile>,
 }
 
 /// Looks at all of it.
@@ -55,7 +59,8 @@ pub(super) async fn look(nm: NetworkManager, modems: ModemManager) -> Result<Loo
         tracing::debug!("no modems: {error}");
         Vec::new()
     });
-    Ok(Look { begun, connections, radios, uplinks, connectivity: nm.connectivity().await?, known, modems })
+    let (connectivity, mobiles) = (nm.connectivity().await?, nm.mobiles().await?);
+    Ok(Look { begun, connections, radios, uplinks, connectivity, known, modems, mobiles })
 }
 
 /// Scans; what was heard then.

@@ -141,6 +141,31 @@ pub struct Network {
     pub frequency: u32,
 }
 
+/// What a modem is told to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mobile {
+    path: OwnedObjectPath,
+    /// The modem's port; none: any modem that has none of its own.
+    pub port: Option<String>,
+    /// The name of the operator's access point.
+    pub apn: Option<String>,
+}
+
+impl Mobile {
+    /// What the modem at this port is told to use.
+    #[must_use]
+    pub fn of<'a>(mobiles: &'a [Self], port: &str) -> Option<&'a Self> {
+        let own = mobiles.iter().find(|mobile| mobile.port.as_deref() == Some(port));
+        own.or_else(|| mobiles.iter().find(|mobile| mobile.port.is_none()))
+    }
+
+    fn read(path: OwnedObjectPath, groups: &HashMap<String, Dictionary>) -> Option<Self> {
+        let text = |group: &str, key: &str| String::try_from(groups.get(group)?.get(key)?.clone()).ok();
+        let is_mobile = text("connection", "type").as_deref() == Some("gsm");
+        is_mobile.then(|| Self { path, port: text("connection", "interface-name"), apn: text("gsm", "apn") })
+    }
+}
+
 /// A connection that stood when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
@@ -297,6 +322,20 @@ impl NetworkManager {
         Ok(())
     }
 
+    /// What the modems are told to use.
+    ///
+    /// # Errors
+    /// When NetworkManager is not reached.
+    pub async fn mobiles(&self) -> Result<Vec<Mobile>, Error> {
+        let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
+        let mut mobiles = Vec::new();
+        for path in profiles.list_connections().await? {
+            let Ok(groups) = self.settings(&path).await?.get_settings().await else { continue };
+            mobiles.extend(Mobile::read(path, &groups));
+        }
+        Ok(mobiles)
+    }
+
     /// Has the modem at this port, or any that has none of its own, use an operator's access point, in place of what was
     /// set for it before.
     ///
@@ -304,15 +343,10 @@ impl NetworkManager {
     /// When NetworkManager is not reached, or cannot write.
     pub async fn set_apn(&self, port: Option<&str>, apn: &str) -> Result<(), Error> {
         let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
-        let former = profiles.list_connections().await?;
-        let new = profiles.add_connection(&mobile(port, apn)).await?;
-        for path in former.into_iter().filter(|path| *path != new) {
-            let Ok(groups) = self.settings(&path).await?.get_settings().await else { continue };
-            let value = |key| groups.get("connection").and_then(|group| group.get(key)).cloned();
-            let text = |key| value(key).and_then(|value| String::try_from(value).ok());
-            if text("type").as_deref() == Some("gsm") && text("interface-name").as_deref() == port {
-                self.settings(&path).await?.delete().await?;
-            }
+        let former = self.mobiles().await?;
+        profiles.add_connection(&mobile(port, apn)).await?;
+        for mobile in former.into_iter().filter(|mobile| mobile.port.as_deref() == port) {
+            self.settings(&mobile.path).await?.delete().await?;
         }
         Ok(())
     }
@@ -555,6 +589,22 @@ mod tests {
         let shown: Vec<_> =
             strongest(heard).iter().map(|network| (network.ssid.to_string(), network.strength)).collect();
         assert_eq!(shown, [("Hall".into(), 80), ("Bar".into(), 60), ("Hall".into(), 60)]);
+    }
+
+    #[test]
+    fn a_modem_uses_what_was_set_for_its_port_before_what_was_set_for_any() {
+        let path = OwnedObjectPath::try_from("/").unwrap();
+        let owned = |profile: Profile| -> HashMap<String, Dictionary> {
+            let own = |(key, value): (_, Variant<'static>)| (String::from(key), OwnedVariant::try_from(value).unwrap());
+            profile.into_iter().map(|(name, group)| (name.to_owned(), group.into_iter().map(own).collect())).collect()
+        };
+        let read = |profile| Mobile::read(path.clone(), &owned(profile)).unwrap();
+        let mobiles = [read(mobile(None, "any")), read(mobile(Some("ttyUSB0"), "own"))];
+        let apn = |port| Mobile::of(&mobiles, port).unwrap().apn.clone().unwrap();
+        assert_eq!((apn("ttyUSB0"), apn("cdc-wdm0")), ("own".into(), "any".into()));
+        assert_eq!(Mobile::of(&mobiles[1..], "cdc-wdm0"), None);
+        let other = HashMap::from([("type", Variant::from("802-3-ethernet"))]);
+        assert_eq!(Mobile::read(path.clone(), &owned(Profile::from([("connection", other)]))), None);
     }
 
     #[test]
