@@ -52,6 +52,10 @@ class Machine:
     tunnel: bool = False
     # Network cables that are out when it is switched on.
     unplugged: tuple[int, ...] = ()
+    # Whether it has a USB controller, for `plug_serial`.
+    usb: bool = False
+    # Our end of what is plugged in there; another one after each `on`.
+    serial: socket.socket | None = None
     console_text: bytearray = field(default_factory=bytearray)
     _process: subprocess.Popen | None = None
     _console: socket.socket | None = None
@@ -66,8 +70,8 @@ class Machine:
         """The console's text of all runs."""
         return self.folder / "console.log"
 
-    def command(self, monitor: int) -> list[str]:
-        """QEMU's command line; `monitor` is the file descriptor it is told what to do by."""
+    def command(self, monitor: int, serial: int | None = None) -> list[str]:
+        """QEMU's command line; `monitor` and `serial` are file descriptors: what to do, and what is said on USB."""
         options = ["-M", "virt", "-cpu", self.processor, "-accel", "tcg,thread=multi,tb-size=512"]
         options += ["-smp", str(self.processors), "-m", str(self.memory_mb), "-nodefaults", "-nographic"]
         options += ["-bios", str(self.firmware)]
@@ -82,6 +86,8 @@ class Machine:
         if self.tunnel:
             options += ["-netdev", f"user,id=tunnel,net={TUNNEL_NETWORK},dhcpstart={TUNNEL_ADDRESS}"]
             options += ["-device", f"virtio-net-pci,netdev=tunnel,romfile=,id=tunnel0,mac={TUNNEL_MAC}"]
+        if serial is not None:
+            options += ["-device", "qemu-xhci", "-chardev", f"socket,id=serial,fd={serial}"]
         options += ["-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset"]
         options += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         options += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
@@ -103,14 +109,15 @@ class Machine:
         self._console, console = socket.socketpair()
         self._monitor, monitor = socket.socketpair()
         self._monitor.settimeout(30)
-        with console, monitor, (self.folder / "qemu.log").open("ab") as errors:
+        self.serial, serial = socket.socketpair()
+        with console, monitor, serial, (self.folder / "qemu.log").open("ab") as errors:
             # unshare, chroot and sh replace themselves: the process is QEMU's own.
             self._process = subprocess.Popen(
-                self.command(monitor.fileno()),
+                self.command(monitor.fileno(), serial.fileno() if self.usb else None),
                 stdin=console,
                 stdout=console,
                 stderr=errors,
-                pass_fds=(monitor.fileno(),),
+                pass_fds=(monitor.fileno(), serial.fileno()),
                 preexec_fn=processes.die_with_parent,  # noqa: PLW1509 - it makes one system call
                 start_new_session=True,
             )
@@ -150,8 +157,8 @@ class Machine:
         self._reader.join()
         for descriptor in self._wake:
             os.close(descriptor)
-        self._console.close()
-        self._monitor.close()
+        for line in (self._console, self._monitor, self.serial):
+            line.close()
 
     # --- monitor ----------------------------------------------------------------------------------------------------
 
@@ -192,6 +199,14 @@ class Machine:
     def set_link(self, number: int, up: bool) -> None:
         """Plug a network cable in or out."""
         self.tell("set_link", name=f"link{number}", up=up)
+
+    def plug_serial(self) -> None:
+        """Plug a serial port (FTDI's) into USB: `serial` is its other end."""
+        self.tell("device_add", driver="usb-serial", id="serial0", chardev="serial")
+
+    def unplug_serial(self) -> None:
+        """Pull it out."""
+        self.tell("device_del", id="serial0")
 
     def forward(self, port: int) -> int:
         """A port of the host's loopback that leads to this one of the third network card.
