@@ -12,10 +12,9 @@ from playwright.sync_api import Page, expect
 
 from rig.vm.device import Device
 from rig.vm.modem import OPERATOR, TRIES, UDEV_RULE, Modem, SimCard
+from rig.vm.person import LIMIT_S, Person
 from rig.vm.wifi import DEVICE_ADDRESS, Neighbourhood
 from rig.waiting import wait_for
-
-from .test_onboarding import LIMIT_S, join, mini_browser
 
 pytestmark = pytest.mark.needs("qemu-disk", "console-shell")
 
@@ -28,22 +27,18 @@ RAISED = "journalctl -q -b -u strata-agent.service | grep -c 'access point .* is
 
 
 @pytest.fixture(scope="module")
-def near(device: Device) -> Iterator[Neighbourhood]:
+def near(person: Person) -> Neighbourhood:
     """A new device, booted, with a phone on its own network and a place for a modem."""
-    device.machine.usb = True
-    made = Neighbourhood(device)
-    try:
-        made.prepare()
-        device.boot()
-        made.begin()
-        made.phone.leave()
-        join(made)
-        device.check("mkdir -p /run/udev/rules.d")
-        device.write("/run/udev/rules.d/70-hil-modem.rules", UDEV_RULE)
-        device.check("udevadm control --reload")
-        yield made
-    finally:
-        made.end()
+    near = person.near
+    near.device.machine.usb = True
+    near.device.boot()
+    near.begin()
+    near.phone.leave()
+    person.join()
+    near.device.check("mkdir -p /run/udev/rules.d")
+    near.device.write("/run/udev/rules.d/70-hil-modem.rules", UDEV_RULE)
+    near.device.check("udevadm control --reload")
+    return near
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +50,9 @@ def modem(near: Neighbourhood, folder: Path) -> Modem:
 
 
 @pytest.fixture(scope="module")
-def page(near: Neighbourhood) -> Iterator[Page]:
+def page(person: Person, near: Neighbourhood) -> Iterator[Page]:
     """The phone's browser."""
-    with mini_browser(near) as made:
+    with person.mini_browser() as made:
         yield made
 
 
