@@ -78,6 +78,10 @@ class Shell:
             patience_s = 5 if PROMPT.search(self._pending) else 20 if typed else None
             covered = PROMPT_BEFORE.search(self._pending) and time.monotonic() - heard_at > 30
             if covered or (patience_s and time.monotonic() - typed_at > patience_s * typed):
+                if not booting:
+                    # An interrupt that came before its command had begun left that running.
+                    self._line.write(b"\x03")
+                    self._pending += self._line.read(1.0)
                 self._type_takeover(marker)
                 typed, typed_at, heard_at = True, time.monotonic(), time.monotonic()
         said = self._pending[-1500:].decode(errors="replace")
