@@ -1,6 +1,7 @@
 """The image is the same bytes wherever and whenever it is built, and one changed file changes one file.
 
-Debian's root, which takes minutes, is taken from the first build; STRATA_LONG=1 builds it anew, too.
+Debian's root and other people's crates, which take minutes, are taken from the first build; STRATA_LONG=1 builds them
+anew, too.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from .conftest import RESULTS, fresh
 pytestmark = pytest.mark.needs("qemu-disk")
 
 CHANGED = "etc/sysctl.d/60-strata.conf"
+# How the names of all that Cargo makes of our crates begin.
+OUR_CRATES = ("strata", "libstrata", "gststrata", "libgststrata", "gst-plugin-strata")
 # Building everything anew, on two cores.
 LIMIT_S = 2400
 
@@ -75,10 +78,18 @@ def elsewhere() -> Iterator[Elsewhere]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
     if not os.environ.get("STRATA_LONG"):
-        shutil.copytree(made.image.folder.parent / "root", made.folder / "target/virtual/root", copy_function=os.link)
+        take_over(made.image.folder.parent, made.folder / "target/virtual")
     yield made
     for name in ("target", made.source.name):
         shutil.rmtree(made.folder / name, ignore_errors=True)
+
+
+def take_over(first: Path, virtual: Path) -> None:
+    """What is not ours, as the first build has it; of our own crates nothing."""
+    shutil.copytree(first / "root", virtual / "root", copy_function=os.link)
+    built = "programs/target"
+    ours = shutil.ignore_patterns(*(f"{name}*" for name in OUR_CRATES))
+    shutil.copytree(first / built, virtual / built, ignore=ours, symlinks=True)
 
 
 def tree_of(rootfs: Path, folder: Path) -> dict[str, str]:
