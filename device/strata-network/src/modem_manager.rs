@@ -90,6 +90,13 @@ pub fn may_try_pin(left: Option<u32>, wrong_before: u32) -> bool {
     left.unwrap_or(PIN_TRIES.saturating_sub(wrong_before)) > 1
 }
 
+/// Whether a text may be the name of an operator's access point (3GPP TS 23.003: it is a domain name).
+#[must_use]
+pub fn is_apn(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=100).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

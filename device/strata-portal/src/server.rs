@@ -15,6 +15,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use strata_network::modem_manager::is_apn;
 use strata_network::wifi::{Address, Credentials, Secret, Security, Ssid, Wish};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
@@ -293,12 +294,6 @@ fn is_done(snapshot: &Snapshot) -> bool {
 fn modem_action(path: &str) -> Option<(u32, &str)> {
     let (modem, action) = path.strip_prefix("/modems/")?.split_once('/')?;
     Some((modem.parse().ok()?, action))
-}
-
-/// What NetworkManager takes as one (3GPP TS 23.003: it is a domain name).
-fn is_apn(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    (1..=100).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// What a network is to be asked for; none of an address that is none.

@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 use strata_control::Sensitive;
+use strata_network::modem_manager::is_apn;
 use strata_network::wifi::{Address, Credentials, Secret, Security, Ssid, Wish};
 
 use crate::config::RelayUrl;
@@ -96,8 +97,8 @@ pub(super) fn read(text: &str) -> Result<Plan, Vec<String>> {
         Err((key, error)) => or_wrong(key, error),
     }
     match file.modem.map(|modem| modem.apn) {
-        Some(apn) if !(1..=100).contains(&apn.len()) || !apn.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            or_wrong("modem.apn", "1 to 100 letters, digits and signs, without spaces".to_owned());
+        Some(apn) if !is_apn(&apn) => {
+            or_wrong("modem.apn", "1 to 100 letters, digits, dots and hyphens, such as internet.example".to_owned());
         }
         apn => plan.apn = apn,
     }
@@ -219,6 +220,7 @@ mod tests {
             ("[wifi]\nssid = \"x\"\npassphrase = \"1234567\"", "wifi: a passphrase has 8 to 63 characters"),
             ("[wifi]\nssid = \"x\"\nuser = \"a\"", "wifi: either passphrase, or user and password"),
             ("[modem]\napn = \"two words\"", "modem.apn: "),
+            ("[modem]\napn = \"a/b\"", "modem.apn: "),
             ("relay = \"wss://a.example\"", "token: it is missing"),
             ("token = \"two words\"", "token: an enrolment token is one word"),
             ("token = \"a\"\nrelay = \"ws://a.example\"", "relay: "),
