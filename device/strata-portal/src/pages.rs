@@ -55,6 +55,8 @@ struct Start<'a> {
     enrolling: bool,
     /// The network that is known to work, while the radio is the access point.
     works: Option<String>,
+    /// Whether there is a way out, now or as soon as the radio is free: what is left is the relay.
+    way_out: bool,
 }
 
 /// Where one begins, and sees how far one got.
@@ -69,7 +71,8 @@ pub(crate) fn start(mut view: View) -> askama::Result<String> {
     let works = network.filter(|_| s.joining.1 == Progress::Done).map(Ssid::to_string);
     view.refresh_s = if joining || enrolling { WAITING_S } else { 0 };
     let (view, s) = (&view, &view.snapshot);
-    Start { view, title: t.welcome, t, s, joining, enrolling, works }.render()
+    let way_out = s.internet || works.is_some();
+    Start { view, title: t.welcome, t, s, joining, enrolling, works, way_out }.render()
 }
 
 /// A network as the pages show it.

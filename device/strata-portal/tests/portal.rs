@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strata_network::wifi::{Address, Credentials, Secret, Security, Ssid, Wish};
-use strata_portal::device::{Answer, Device, Failure, Heard, Snapshot};
+use strata_portal::device::{Answer, Device, Failure, Heard, Progress, Snapshot};
 use strata_portal::server::Portal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -183,6 +183,30 @@ async fn a_person_joins_a_network_and_enrols() {
             "enrol old at None",
         ]
     );
+}
+
+#[tokio::test]
+async fn the_first_page_points_at_the_step_that_is_next() {
+    let rig = Rig::start().await;
+    let network = || Some(Ssid::new(b"Hotel").unwrap());
+    let refused = Progress::Failed(Failure::TokenExpired);
+    for (internet, at_relay, joining, enrolment, next) in [
+        (false, false, (None, Progress::Nothing), Progress::Nothing, Some(1)),
+        (false, false, (network(), Progress::Failed(Failure::NoInternet)), Progress::Nothing, Some(1)),
+        // The network is known to work; the radio has another use now.
+        (false, false, (network(), Progress::Done), refused, Some(2)),
+        (true, false, (None, Progress::Nothing), Progress::Nothing, Some(2)),
+        (true, true, (None, Progress::Nothing), Progress::Done, None),
+    ] {
+        {
+            let mut snapshot = rig.device.snapshot.lock().unwrap();
+            (snapshot.internet, snapshot.at_relay) = (internet, at_relay);
+            (snapshot.joining, snapshot.enrolment) = (joining, enrolment);
+        }
+        let page = rig.get("127.0.0.1", "/").await;
+        let found = page.split("<li class=\"").skip(1).position(|step| step.starts_with("now\""));
+        assert_eq!(found.map(|at| at + 1), next, "{page}");
+    }
 }
 
 #[tokio::test]

@@ -373,9 +373,12 @@ impl<'a> Controller<'a> {
             picture.token_refused()
         };
         if refused && !refused_before {
-            // It was reached: the network is a good one, but there is nothing more to do over it.
-            if self.trial.as_ref().is_some_and(|trial| trial.alone) {
-                self.keep_trial();
+            match &self.trial {
+                // The news that it is joined is still on its way; it is judged then.
+                Some(Trial { joined: None, .. }) => return,
+                // It was reached: the network is a good one, but there is nothing more to do over it.
+                Some(Trial { alone: true, .. }) => self.keep_trial(),
+                _ => {}
             }
             self.machine.give_back(self.now(), &self.facts());
         }

@@ -71,12 +71,15 @@ impl Picture {
             // Not online yet: nothing was tried.
             _ => return,
         };
-        self.token_failure = Some(failure);
+        // That it said no is not less true because it is out of reach by now, with the network that led there.
+        if is_refusal(failure) || !self.token_refused() {
+            self.token_failure = Some(failure);
+        }
     }
 
     /// Whether the relay said no to the token.
     pub(super) fn token_refused(&self) -> bool {
-        matches!(self.token_failure, Some(Failure::TokenUnknown | Failure::TokenUsed | Failure::TokenExpired))
+        self.token_failure.is_some_and(is_refusal)
     }
 
     /// Whether a token waits for the relay.
@@ -183,6 +186,11 @@ fn short(url: &str) -> String {
     url.strip_suffix(":443").unwrap_or(url).to_owned()
 }
 
+/// Whether it is the relay's no to a token.
+fn is_refusal(failure: Failure) -> bool {
+    matches!(failure, Failure::TokenUnknown | Failure::TokenUsed | Failure::TokenExpired)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +224,22 @@ mod tests {
             );
             picture.relay_said(&Standing { at_relay: true, ..Standing::default() });
             assert_eq!((picture.token_waits(), picture.token_failure), (false, None));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_until_there_is_another_token() {
+        use ProblemKind::{TokenExpired, TokenUnknown, Unreachable};
+        let mut picture =
+            Picture { connectivity: Some(Connectivity::Full), token_after: Some(7), ..Picture::default() };
+        for (problem, told) in [
+            (Unreachable, Failure::Relay),
+            (TokenUnknown, Failure::TokenUnknown),
+            (Unreachable, Failure::TokenUnknown),
+            (TokenExpired, Failure::TokenExpired),
+        ] {
+            picture.relay_said(&standing(Some(problem)));
+            assert_eq!(picture.token_failure, Some(told), "{problem:?}");
         }
     }
 
