@@ -521,7 +521,7 @@ impl<'a> Controller<'a> {
 fn failure_of(error: &Error) -> Failure {
     match error {
         Error::Refused(reason) => Failure::Network(*reason),
-        Error::Bus(_) | Error::Late(_) => {
+        Error::Bus(_) | Error::Late(_) | Error::Disk(_) => {
             tracing::warn!("{error}: {:?}", std::error::Error::source(error));
             Failure::Network(Reason::Ended)
         }

@@ -7,10 +7,13 @@
 mod proxy;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use tokio::time;
+use nix::unistd::syncfs;
+use tokio::{task, time};
 use zbus::proxy::CacheProperties;
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
@@ -48,6 +51,9 @@ pub enum Error {
     /// The network was not joined.
     #[error("the network was not joined: {0:?}")]
     Refused(Reason),
+    /// A profile is written, and may not outlive a power cut.
+    #[error("the network's profile is not safe on the disk")]
+    Disk(#[source] std::io::Error),
 }
 
 /// How far the device gets.
@@ -315,7 +321,7 @@ impl NetworkManager {
     pub async fn know(&self, ssid: &Ssid, profile: &Profile) -> Result<(), Error> {
         let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
         let former = self.known().await?;
-        profiles.add_connection(profile).await?;
+        self.make_durable(&profiles.add_connection(profile).await?).await?;
         for known in former.into_iter().filter(|known| known.ssid == *ssid) {
             self.settings(&known.path).await?.delete().await?;
         }
@@ -344,7 +350,7 @@ impl NetworkManager {
     pub async fn set_apn(&self, port: Option<&str>, apn: &str) -> Result<(), Error> {
         let profiles = ProfilesProxy::builder(&self.bus).cache_properties(CacheProperties::No).build().await?;
         let former = self.mobiles().await?;
-        profiles.add_connection(&mobile(port, apn)).await?;
+        self.make_durable(&profiles.add_connection(&mobile(port, apn)).await?).await?;
         for mobile in former.into_iter().filter(|mobile| mobile.port.as_deref() == port) {
             self.settings(&mobile.path).await?.delete().await?;
         }
@@ -490,7 +496,20 @@ impl NetworkManager {
     /// # Errors
     /// When NetworkManager is not reached, or cannot write.
     pub async fn keep(&self, joined: &Joined) -> Result<(), Error> {
-        Ok(self.settings(&joined.settings).await?.save().await?)
+        self.settings(&joined.settings).await?.save().await?;
+        self.make_durable(&joined.settings).await
+    }
+
+    /// Waits until a profile's file is on the disk: NetworkManager leaves a new one to the kernel, and after a power cut
+    /// in the half minute that follows it is there and empty.
+    async fn make_durable(&self, settings: &OwnedObjectPath) -> Result<(), Error> {
+        let file = PathBuf::from(self.settings(settings).await?.filename().await?);
+        let synced = task::spawn_blocking(move || {
+            // Its own folder is NetworkManager's alone; any one above it leads to the same file system.
+            let folder = file.ancestors().skip(1).find_map(|folder| File::open(folder).ok());
+            folder.map_or(Ok(()), |folder| syncfs(folder).map_err(std::io::Error::from))
+        });
+        synced.await.map_err(std::io::Error::other).and_then(|synced| synced).map_err(Error::Disk)
     }
 
     /// Takes a connection down and its profile with it.

@@ -93,4 +93,6 @@ pub(super) trait Connection {
     fn get_settings(&self) -> zbus::Result<HashMap<String, Dictionary>>;
     fn save(&self) -> zbus::Result<()>;
     fn delete(&self) -> zbus::Result<()>;
+    #[zbus(property)]
+    fn filename(&self) -> zbus::Result<String>;
 }
