@@ -24,6 +24,7 @@ relay = "{relay.relay_url}"
 relay_ca = "ca.pem"
 token = "{token}"
 hostname = "van-3"
+country = "DE"
 ssh_keys = ["{KEY}"]
 
 [wifi]
@@ -77,6 +78,7 @@ def test_a_good_file_brings_the_device_online_without_a_person(near: Neighbourho
     relay.wait_online(LIMIT_S)
     assert device.check("strata-settings get hostname").strip() == "van-3"
     assert device.check("hostname").strip() == "van-3"
+    assert "country DE:" in device.check("iw reg get")
     assert KEY in device.check("cat /run/strata-settings/authorized_keys")
     assert device.check("nmcli -g gsm.apn connection show mobile").strip() == "internet.example"
     # The device found the file's network by itself, and kept it.

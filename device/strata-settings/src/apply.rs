@@ -1,5 +1,5 @@
-//! Makes the running system follow the settings: host name, SSH, and files under `/run/strata-settings` for sshd and
-//! the update daemon. What to do is decided by a pure function ([`plan`]); [`apply`] does it.
+//! Makes the running system follow the settings: host name, SSH, the radios' country, and files under
+//! `/run/strata-settings` for sshd, the radios and the update daemon. What to do is decided by a pure function ([`plan`]); [`apply`] does it.
 
 use std::fs;
 use std::io;
@@ -11,9 +11,13 @@ use serde_json::{Value, json};
 use strata_control::{DeviceProblem, DeviceProblemKind};
 
 use crate::document::Values;
-use crate::values::{HOST_NAME, NO_WAY_IN, OVER_METERED, SSH_ENABLED, SSH_KEYS, no_way_in};
+use crate::values::{COUNTRY, HOST_NAME, NO_WAY_IN, OVER_METERED, SSH_ENABLED, SSH_KEYS, no_way_in};
 
 const SSH_UNIT: &str = "ssh.service";
+/// Tells the kernel what [`COUNTRY_FILE`] says; udev starts it with each radio.
+const COUNTRY_UNIT: &str = "strata-country.service";
+/// In the run folder.
+const COUNTRY_FILE: &str = "wifi-country";
 /// The agent sends them in each status: a file full of nonsense must not make that too long.
 const MAX_PROBLEMS: usize = 8;
 const MAX_PROBLEM_CHARS: usize = 500;
@@ -30,6 +34,8 @@ pub enum Action {
         /// Which.
         start: bool,
     },
+    /// Have the radios follow another country's rules than a moment ago.
+    Country(String),
 }
 
 /// What the system does now.
@@ -39,6 +45,8 @@ pub struct Observed {
     pub host_name: String,
     /// Whether SSH runs; none while it is between the two, or cannot be told.
     pub ssh_runs: Option<bool>,
+    /// What the radios were told to follow; none before they were told anything.
+    pub country: Option<String>,
 }
 
 /// The parts of the system that follow settings.
@@ -55,6 +63,11 @@ pub trait System {
     /// # Errors
     /// What `systemctl` says.
     fn ssh(&mut self, start: bool) -> io::Result<()>;
+    /// Has the radios follow the country that was written down.
+    ///
+    /// # Errors
+    /// What the unit that does it says.
+    fn set_country(&mut self) -> io::Result<()>;
 }
 
 /// What must be done so that the system follows `in_force`, and a sentence for what will not be.
@@ -69,6 +82,12 @@ pub fn plan(in_force: &Values, now: &Observed) -> (Vec<Action>, Option<&'static 
     }
     if let Some(over_metered) = in_force.get(OVER_METERED) {
         actions.push(Action::Write("update.json", format!("{}\n", json!({ "over_metered": over_metered }))));
+    }
+    if let Some(country) = in_force.get(COUNTRY).and_then(Value::as_str) {
+        actions.push(Action::Write(COUNTRY_FILE, format!("{country}\n")));
+        if now.country.as_deref().is_some_and(|before| before != country) {
+            actions.push(Action::Country(country.into()));
+        }
     }
     let locked_out = no_way_in(in_force);
     if let Some(enabled) = in_force.get(SSH_ENABLED).and_then(Value::as_bool) {
@@ -86,7 +105,8 @@ pub fn plan(in_force: &Values, now: &Observed) -> (Vec<Action>, Option<&'static 
 
 /// Does it, as far as possible; a sentence for each thing that is not as the settings want it.
 pub fn apply(in_force: &Values, system: &mut impl System, run_dir: &Path) -> Vec<String> {
-    let (actions, refused) = plan(in_force, &system.observe());
+    let told = fs::read_to_string(run_dir.join(COUNTRY_FILE)).ok().map(|text| text.trim().to_owned());
+    let (actions, refused) = plan(in_force, &Observed { country: told, ..system.observe() });
     let mut problems: Vec<String> = refused.map(str::to_owned).into_iter().collect();
     for action in actions {
         let (what, done) = match &action {
@@ -98,6 +118,9 @@ pub fn apply(in_force: &Values, system: &mut impl System, run_dir: &Path) -> Vec
             Action::Ssh { start } => {
                 let verb = if *start { "started" } else { "stopped" };
                 (format!("SSH cannot be {verb}"), system.ssh(*start))
+            }
+            Action::Country(country) => {
+                (format!("the radios do not follow the rules of {country}"), system.set_country())
             }
         };
         problems.extend(done.err().map(|error| format!("A setting is not followed: {what}: {error}")));
@@ -144,7 +167,7 @@ impl System for Machine {
             Some("inactive" | "failed") => Some(false),
             _ => None,
         };
-        Observed { host_name, ssh_runs }
+        Observed { host_name, ssh_runs, country: None }
     }
 
     fn set_host_name(&mut self, name: &str) -> io::Result<()> {
@@ -153,6 +176,10 @@ impl System for Machine {
 
     fn ssh(&mut self, start: bool) -> io::Result<()> {
         systemctl(&["--no-block", if start { "start" } else { "stop" }, SSH_UNIT]).map(drop)
+    }
+
+    fn set_country(&mut self) -> io::Result<()> {
+        systemctl(&["restart", COUNTRY_UNIT]).map(drop)
     }
 }
 

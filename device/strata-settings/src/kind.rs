@@ -37,6 +37,8 @@ pub enum Kind {
     Choice(Vec<String>),
     /// One label of a host name (RFC 1123), lower case.
     HostName,
+    /// A country by its two letters (ISO 3166-1), or 00: the world.
+    Country,
     /// A list of OpenSSH public keys.
     SshKeys {
         /// How many there may be.
@@ -55,6 +57,7 @@ impl Kind {
             }
             (Self::Choice(words), Value::String(text)) => words.contains(text),
             (Self::HostName, Value::String(text)) => is_host_name(text),
+            (Self::Country, Value::String(text)) => is_country(text),
             (Self::SshKeys { most }, Value::Array(keys)) => {
                 keys.len() <= *most && keys.iter().all(|key| key.as_str().is_some_and(is_ssh_key))
             }
@@ -67,7 +70,7 @@ impl Kind {
     pub fn parse(&self, text: &str) -> Value {
         let parsed = match self {
             Self::Flag | Self::Number { .. } => serde_json::from_str(text).ok(),
-            Self::Choice(_) | Self::HostName => None,
+            Self::Choice(_) | Self::HostName | Self::Country => None,
             Self::SshKeys { .. } if text.trim_start().starts_with('[') => serde_json::from_str(text).ok(),
             Self::SshKeys { .. } => {
                 Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Value::from).collect())
@@ -84,6 +87,7 @@ impl fmt::Display for Kind {
             Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Choice(words) => write!(f, "one of: {}", words.join(", ")),
             Self::HostName => f.write_str("1 to 63 of a-z, 0-9 and -, without - at either end"),
+            Self::Country => f.write_str("the two letters of a country, such as DE; 00 is what all countries allow"),
             Self::SshKeys { most } => {
                 write!(f, "up to {most} public SSH keys, one a line, as in a .pub file: TYPE BASE64 NAME")
             }
@@ -96,6 +100,10 @@ fn is_host_name(text: &str) -> bool {
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+fn is_country(text: &str) -> bool {
+    text == "00" || (text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase()))
 }
 
 /// `TYPE BASE64 [COMMENT]` on one line, without options before it, where the data names the same type (RFC 4253, 6.6).

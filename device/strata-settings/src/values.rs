@@ -18,6 +18,9 @@ pub const HOST_NAME: &str = "hostname";
 /// Whether updates may cost money.
 pub const OVER_METERED: &str = "update.over_metered";
 
+/// Whose rules the radios follow.
+pub const COUNTRY: &str = "wifi.country";
+
 /// Why SSH without keys is refused.
 pub const NO_WAY_IN: &str = "ssh.enabled is true, but ssh.authorized_keys is empty: nobody could log in, so SSH stays off; set a key first, or set ssh.enabled to false";
 

@@ -36,14 +36,31 @@ fn ssh_runs_when_it_is_on_and_somebody_could_log_in() {
         (&no_way_in, Some(false), None, false, Some(NO_WAY_IN)),
         (&no_way_in, Some(true), stop, false, Some(NO_WAY_IN)),
     ] {
-        let now = Observed { host_name: "strata".into(), ssh_runs: runs };
+        let now = Observed { host_name: "strata".into(), ssh_runs: runs, country: None };
         let mut expected = vec![
             Action::Write("hostname", "strata\n".into()),
             Action::Write("update.json", "{\"over_metered\":false}\n".into()),
+            Action::Write("wifi-country", "00\n".into()),
             Action::Write("authorized_keys", if keys { format!("{KEY}\n") } else { String::new() }),
         ];
         expected.extend(told_to.map(|start| Action::Ssh { start }));
         assert_eq!(plan(&values(settings), &now), (expected, problem), "{settings} while {runs:?}");
+    }
+}
+
+#[test]
+fn radios_that_were_told_a_country_are_told_another_one() {
+    for (before, set, told) in
+        [(None, "DE", None), (Some("DE"), "DE", None), (Some("00"), "DE", Some("DE")), (Some("DE"), "00", Some("00"))]
+    {
+        let now = Observed { host_name: "strata".into(), ssh_runs: Some(false), country: before.map(str::to_owned) };
+        let (actions, _) = plan(&values(&json!({ "wifi.country": set })), &now);
+        assert!(actions.contains(&Action::Write("wifi-country", format!("{set}\n"))), "{actions:?}");
+        let found = actions.iter().find_map(|action| match action {
+            Action::Country(country) => Some(country.as_str()),
+            _ => None,
+        });
+        assert_eq!(found, told, "{set} after {before:?}");
     }
 }
 
@@ -52,13 +69,16 @@ struct Stubborn;
 
 impl System for Stubborn {
     fn observe(&mut self) -> Observed {
-        Observed { host_name: "localhost".into(), ssh_runs: Some(false) }
+        Observed { host_name: "localhost".into(), ssh_runs: Some(false), country: None }
     }
     fn set_host_name(&mut self, _: &str) -> io::Result<()> {
         Err(io::Error::other("not permitted"))
     }
     fn ssh(&mut self, start: bool) -> io::Result<()> {
         panic!("SSH was to stay off: {start}")
+    }
+    fn set_country(&mut self) -> io::Result<()> {
+        panic!("the country was to stay")
     }
 }
 
@@ -86,6 +106,8 @@ fn a_change_is_checked() {
         ("host_name", "x", "there is no setting \"host_name\"; the closest is \"hostname\""),
         ("hostname", "Van 3", "hostname cannot be \"Van 3\"; it can be 1 to 63 of a-z, 0-9 and -"),
         ("hostname", "-x", "hostname cannot be"),
+        ("wifi.country", "de", "wifi.country cannot be \"de\"; it can be the two letters of a country, such as DE"),
+        ("wifi.country", "DEU", "wifi.country cannot be"),
         ("hostname", "", "hostname cannot be"),
         ("update.over_metered", "yes", "update.over_metered cannot be \"yes\"; it can be true or false"),
         ("ssh.enabled", "true", NO_WAY_IN),

@@ -179,7 +179,7 @@ fn a_newer_document_without_its_way_back_is_refused() {
 fn the_shipped_schema_is_right() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../rootfs/files/usr/share/strata/settings.toml");
     let schema = Schema::read(path.as_ref()).unwrap();
-    assert_eq!(schema.keys.len(), 4);
+    assert_eq!(schema.keys.len(), 5);
     assert_eq!(schema.closest("ssh.enable"), "ssh.enabled");
 }
 

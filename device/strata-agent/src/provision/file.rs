@@ -46,6 +46,7 @@ struct File {
     relay_ca: Option<String>,
     token: Option<String>,
     hostname: Option<String>,
+    country: Option<String>,
     ssh_keys: Vec<String>,
     wifi: Option<Wifi>,
     modem: Option<Modem>,
@@ -87,6 +88,9 @@ pub(super) fn read(text: &str) -> Result<Plan, Vec<String>> {
     let mut plan = Plan::default();
     if let Some(name) = file.hostname {
         plan.settings.push(("hostname", name));
+    }
+    if let Some(country) = file.country {
+        plan.settings.push(("wifi.country", country));
     }
     if !file.ssh_keys.is_empty() {
         plan.settings.push(("ssh.authorized_keys", file.ssh_keys.join("\n")));
@@ -164,6 +168,7 @@ mod tests {
             "\u{feff}relay = \"relay.example.net\"\r\n",
             "token = \" abc-123 \"\r\n",
             "hostname = \"van-3\"\r\n",
+            "country = \"DE\"\r\n",
             "ssh_keys = [\"ssh-ed25519 AAAA a\", \"ssh-ed25519 BBBB b\"]\r\n",
             "[wifi]\r\nssid = \"Café ☕\"\r\npassphrase = \"correct horse\"\r\nhidden = true\r\n",
             "[modem]\r\napn = \"internet\"\r\n",
@@ -173,6 +178,7 @@ mod tests {
             plan.settings,
             [
                 ("hostname", "van-3".to_owned()),
+                ("wifi.country", "DE".to_owned()),
                 ("ssh.authorized_keys", "ssh-ed25519 AAAA a\nssh-ed25519 BBBB b".to_owned()),
                 ("ssh.enabled", "true".to_owned()),
             ]
@@ -193,7 +199,7 @@ mod tests {
         let lines = example.lines().filter(|line| !is_prose(line));
         let plan = read(&lines.map(|line| format!("{}\n", line.trim_start_matches('#'))).collect::<String>()).unwrap();
         assert!(plan.wifi.is_some() && plan.apn.is_some() && plan.enrolment.is_some());
-        assert_eq!(plan.settings.len(), 3);
+        assert_eq!(plan.settings.len(), 4);
     }
 
     #[test]
