@@ -105,6 +105,9 @@ pub struct Config {
     /// Whether this machine may be a Wi-Fi access point for people to set it up: its radios are the agent's then.
     #[serde(default)]
     pub access_point: bool,
+    /// Whether its cameras may be looked through for QR codes while it is offline or nobody's; with `access_point` only.
+    #[serde(default)]
+    pub camera_codes: bool,
     /// When the access point is on, until the relay says otherwise.
     #[serde(default)]
     pub ap_policy: ApPolicy,

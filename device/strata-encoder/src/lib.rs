@@ -53,6 +53,9 @@ struct Arguments {
     /// Print which encoders this device has, and which would be used; then exit.
     #[arg(long)]
     list: bool,
+    /// Print the texts of QR codes held before this camera, until standard input ends.
+    #[arg(long, value_name = "NODE", conflicts_with = "list")]
+    look: Option<String>,
 }
 
 /// The command `strata-encoder`.
@@ -60,7 +63,11 @@ struct Arguments {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = log_tail::LogTail::install();
-    let result = if arguments.list { list() } else { stream(&log) };
+    let result = match arguments.look {
+        Some(node) => look(&node),
+        None if arguments.list => list(),
+        None => stream(&log),
+    };
     result.unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         ExitCode::from(EXIT_USAGE)
@@ -71,6 +78,14 @@ fn list() -> anyhow::Result<ExitCode> {
     gstreamer::init().context("GStreamer does not start")?;
     std::io::stdout().write_all(encoders::list().as_bytes()).context("the list cannot be printed")?;
     Ok(ExitCode::from(EXIT_ENDED))
+}
+
+fn look(node: &str) -> anyhow::Result<ExitCode> {
+    gstreamer::init().context("GStreamer does not start")?;
+    let mut out = std::io::stdout().lock();
+    let Err(error) = sources::codes::look(node, &mut out) else { return Ok(ExitCode::from(EXIT_ENDED)) };
+    writeln!(out, "{}", serde_json::json!({ "failed": error.message })).context("it cannot be printed")?;
+    Ok(ExitCode::from(EXIT_FAILED))
 }
 
 fn stream(log: &log_tail::LogTail) -> anyhow::Result<ExitCode> {

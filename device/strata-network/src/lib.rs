@@ -9,3 +9,4 @@ pub mod network_manager;
 pub mod own_network;
 pub mod reason;
 pub mod wifi;
+pub mod wifi_code;

@@ -66,11 +66,21 @@ impl Agent {
             policy: enrolled.map_or(self.context.config.ap_policy, |enrolled| enrolled.config.ap_policy),
             streaming: self.streams.values().any(|stream| stream.moves),
             inputs: self.told.media_inputs.iter().map(|input| input.label.clone()).collect(),
+            cameras: self.free_cameras(),
         };
         self.standing.send_if_modified(|standing| {
             let modified = *standing != told;
             *standing = told;
             modified
         });
+    }
+
+    /// The nodes of what gives pictures that no stream needs.
+    fn free_cameras(&self) -> Vec<String> {
+        if !self.streams.is_empty() {
+            return Vec::new();
+        }
+        let ready = self.told.media_inputs.iter().filter(|input| input.status == MediaInputStatus::Ready);
+        ready.filter_map(|input| input.id.strip_prefix("v4l2:").map(str::to_owned)).collect()
     }
 }

@@ -18,7 +18,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use super::door::{Command, Door, Open, Shared};
+use super::camera::{self, Code, Watch};
+use super::door::{Command, Door, Open, Shared, hand_over};
 use super::modem::{self, WrongPins};
 use super::own_network::own_network;
 use super::radio::{self, Done, Look};
@@ -78,6 +79,9 @@ struct Controller<'a> {
     asked: JoinSet<(u32, Progress)>,
     /// How that went, until a look that began later shows what the modem is like since.
     answers: Vec<(Instant, u32, Progress)>,
+    /// The cameras, while there is nothing better to do with them.
+    watches: Vec<Watch>,
+    codes: mpsc::Sender<Code>,
     raise_not_before: Option<Instant>,
     /// What was told of it last: not every few seconds again.
     told: String,
@@ -93,10 +97,11 @@ pub(super) async fn run(setup: &Setup, nm: NetworkManager, standing: watch::Rece
 
 async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<Standing>) -> anyhow::Result<()> {
     let (commands, mut asked) = mpsc::channel(COMMANDS);
-    let modems = ModemManager::new(nm.bus().clone());
+    let (codes, mut seen) = mpsc::channel(1);
+    let mut controller = Controller::new(setup, nm, standing.clone(), commands, codes);
+    let (nm, modems) = (controller.nm.clone(), controller.modems.clone());
     let mut changes = Box::pin(futures_util::stream::select(nm.changes().await?, modems.changes().await?));
     let mut restarts = Box::pin(nm.restarts().await?);
-    let mut controller = Controller::new(setup, nm, modems, standing.clone(), commands);
     let (mut looks, mut look_again) = (JoinSet::new(), true);
     let mut beat = time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,6 +135,7 @@ async fn serve(setup: &Setup, nm: NetworkManager, mut standing: watch::Receiver<
                 controller.checked(number, leads);
             }
             Some(command) = asked.recv() => controller.command(command),
+            Some(code) = seen.recv() => controller.code(code),
             changed = standing.changed() => {
                 if changed.is_err() {
                     return Ok(());
@@ -147,17 +153,17 @@ impl<'a> Controller<'a> {
     fn new(
         setup: &'a Setup,
         nm: NetworkManager,
-        modems: ModemManager,
         standing: watch::Receiver<Standing>,
         commands: mpsc::Sender<Command>,
+        codes: mpsc::Sender<Code>,
     ) -> Self {
         let waits = setup.token.path().exists();
         let picture = Shared::default();
         picture.lock().token_after = waits.then(|| standing.borrow().attempts);
         Self {
             setup,
+            modems: ModemManager::new(nm.bus().clone()),
             nm,
-            modems,
             standing,
             commands,
             machine: Machine::new(Duration::ZERO),
@@ -174,6 +180,8 @@ impl<'a> Controller<'a> {
             wrong_pins: Arc::new(Mutex::new(WrongPins::new(&setup.config.state_dir))),
             asked: JoinSet::new(),
             answers: Vec::new(),
+            watches: Vec::new(),
+            codes,
             raise_not_before: None,
             told: String::new(),
         }
@@ -281,6 +289,44 @@ impl<'a> Controller<'a> {
         // One that was pulled out meanwhile is asked for nothing.
         if let Some(asking) = modem.map(ask) {
             self.asked.spawn(async move { (number, asking.await) });
+        }
+    }
+
+    /// Somebody held a QR code before the camera: the same wish as on the pages.
+    fn code(&mut self, code: Code) {
+        match code {
+            // The label's.
+            Code::Wifi(wish) if wish.ssid.to_string() == self.picture.lock().own_ssid => {
+                tracing::info!("the QR code of this device's own network is for phones");
+            }
+            Code::Wifi(wish) => match wish.profile() {
+                Ok(_) => self.command(Command::Join(wish)),
+                Err(error) => tracing::warn!("a QR code asks for the network “{}”: {error}", wish.ssid),
+            },
+            // Unlike the pages it asks for no passphrase: a device that is somebody's stays that.
+            Code::Enrolment(_) if self.standing.borrow().enrolled => {
+                tracing::warn!("a QR code with a token is not taken: the device belongs to a relay");
+            }
+            Code::Enrolment(link) => match hand_over(&self.setup.config, link.token.reveal(), Some(&link.relay)) {
+                Ok(()) => self.command(Command::TokenGiven),
+                // For whoever looks at the pages then.
+                Err(failure) => self.picture.lock().token_failure = Some(failure),
+            },
+        }
+    }
+
+    /// The cameras look for QR codes while the device is nobody's or offline: they are free before there can be a stream.
+    fn look_through_cameras(&mut self) {
+        let wanted = {
+            let standing = self.standing.borrow();
+            let done = standing.enrolled && self.picture.lock().internet(&standing);
+            if self.setup.config.camera_codes && !done { standing.cameras.clone() } else { Vec::new() }
+        };
+        self.watches.retain(|watch| wanted.contains(&watch.node));
+        for node in wanted {
+            if !self.watches.iter().any(|watch| watch.node == node) {
+                self.watches.push(camera::watch(&self.setup.config, &node, self.codes.clone()));
+            }
         }
     }
 
@@ -453,6 +499,7 @@ impl<'a> Controller<'a> {
     /// Has done what is to be done now, if nothing else is being done to the radios.
     fn step(&mut self) -> anyhow::Result<()> {
         self.judge_trial();
+        self.look_through_cameras();
         let wanted = self.machine.look(self.now(), &self.facts());
         if !self.action.is_empty() {
             return Ok(());

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::picture::Picture;
 use super::{Setup, Standing};
-use crate::config::RelayUrl;
+use crate::config::{Config, RelayUrl};
 use crate::enrol::{Wanted, enrol};
 use crate::relay_address::RelayAddress;
 
@@ -101,23 +101,22 @@ impl Door {
     fn ask_modem(&self, modem: u32, command: Command) -> Answer<'_, ()> {
         if self.picture.lock().begin(modem) { self.say(command) } else { Box::pin(async {}) }
     }
+}
 
-    /// Hands relay and token over, as `strata-agent enrol` does.
-    fn hand_over(&self, token: &str, relay: Option<&str>) -> Result<(), Failure> {
-        let config = &self.setup.config;
-        let relay = relay.map(RelayUrl::typed).transpose().map_err(|_| Failure::RelayAddress)?;
-        let known = RelayAddress::new(config).read().ok().flatten().map(|target| target.url);
-        // The known one stays as it is, with the authority that came with it.
-        let relay = relay.filter(|relay| known.as_ref() != Some(relay));
-        if relay.is_none() && known.is_none() {
-            return Err(Failure::RelayAddress);
-        }
-        crate::enrolment::parse_token(token).map_err(|_| Failure::TokenUnknown)?;
-        enrol(config, Wanted { relay: relay.as_ref(), ca_file: None, token }).map(|_| ()).map_err(|error| {
-            tracing::error!("the token was not kept: {error:#}");
-            Failure::Storage
-        })
+/// Hands relay and token over, as `strata-agent enrol` does.
+pub(super) fn hand_over(config: &Config, token: &str, relay: Option<&str>) -> Result<(), Failure> {
+    let relay = relay.map(RelayUrl::typed).transpose().map_err(|_| Failure::RelayAddress)?;
+    let known = RelayAddress::new(config).read().ok().flatten().map(|target| target.url);
+    // The known one stays as it is, with the authority that came with it.
+    let relay = relay.filter(|relay| known.as_ref() != Some(relay));
+    if relay.is_none() && known.is_none() {
+        return Err(Failure::RelayAddress);
     }
+    crate::enrolment::parse_token(token).map_err(|_| Failure::TokenUnknown)?;
+    enrol(config, Wanted { relay: relay.as_ref(), ca_file: None, token }).map(|_| ()).map_err(|error| {
+        tracing::error!("the token was not kept: {error:#}");
+        Failure::Storage
+    })
 }
 
 impl Device for Door {
@@ -145,7 +144,7 @@ impl Device for Door {
 
     fn enrol(&self, token: String, relay: Option<String>) -> Answer<'_, Result<(), Failure>> {
         Box::pin(async move {
-            self.hand_over(&token, relay.as_deref())?;
+            hand_over(&self.setup.config, &token, relay.as_deref())?;
             self.say(Command::TokenGiven).await;
             Ok(())
         })
@@ -167,27 +166,21 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_told_and_nothing_is_half_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let config: crate::config::Config = toml::from_str(&format!("state_dir = {:?}", folder.path())).unwrap();
-        let token = crate::enrolment::TokenFile::new(config.token_file(), true);
-        let setup = Setup { config, token, relay_now: Arc::default() };
-        let (_, standing) = watch::channel(Standing::default());
-        let (commands, _asked) = mpsc::channel(1);
-        let passphrase = Secret::new("abcd-efgh-jkmn".into());
-        let door = Door { setup, passphrase, picture: Shared::default(), standing, commands };
+        let config: Config = toml::from_str(&format!("state_dir = {:?}", folder.path())).unwrap();
         for (token, relay, failure) in [
             ("token", None, Failure::RelayAddress),
             ("token", Some("two words"), Failure::RelayAddress),
             ("two words", Some("relay.example.net"), Failure::TokenUnknown),
             ("", Some("relay.example.net"), Failure::TokenUnknown),
         ] {
-            assert_eq!(door.hand_over(token, relay), Err(failure), "{token:?} {relay:?}");
+            assert_eq!(hand_over(&config, token, relay), Err(failure), "{token:?} {relay:?}");
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         }
         // In the token's place is what cannot be replaced.
         std::fs::create_dir_all(folder.path().join("enrolment-token/taken")).unwrap();
-        assert_eq!(door.hand_over("token", Some("relay.example.net")), Err(Failure::Storage));
+        assert_eq!(hand_over(&config, "token", Some("relay.example.net")), Err(Failure::Storage));
         std::fs::remove_dir_all(folder.path().join("enrolment-token")).unwrap();
-        assert_eq!(door.hand_over("token", Some("relay.example.net")), Ok(()));
+        assert_eq!(hand_over(&config, "token", Some("relay.example.net")), Ok(()));
         assert_eq!(std::fs::read_to_string(folder.path().join("enrolment-token")).unwrap(), "token\n");
     }
 }

@@ -1,10 +1,12 @@
 //! From box to online: the device's own access point and its pages, and the networks that people choose there.
 //!
 //! Owns when the access point is on (`controller`, which carries out what
-//! [`strata_network::access_point`] decides) and what the pages show and do
-//! (`door`). Does not own the connection to the relay: it is told how that is
-//! doing (`Standing`) and hands it a token as `strata-agent enrol` does.
+//! [`strata_network::access_point`] decides), what the pages show and do
+//! (`door`), and the QR codes held before a camera (`camera`). Does not own
+//! the connection to the relay: it is told how that is doing (`Standing`) and
+//! hands it a token as `strata-agent enrol` does.
 
+mod camera;
 mod controller;
 mod door;
 mod label;
@@ -51,6 +53,8 @@ pub(crate) struct Standing {
     pub(crate) streaming: bool,
     /// The cameras and other inputs, by name.
     pub(crate) inputs: Vec<String>,
+    /// The nodes of the cameras that no stream needs, and which may see a QR code.
+    pub(crate) cameras: Vec<String>,
 }
 
 /// What onboarding needs of the configuration.

@@ -52,10 +52,7 @@ pub(super) fn video(
     if structure.is_some_and(is_interlaced) && elements::is_present("deinterlace") {
         chain.push(elements::make("deinterlace")?);
     }
-    let rate = structure.and_then(|structure| structure.get::<gst::Fraction>("framerate").ok());
-    if rate.is_some_and(|rate| as_f64(rate) > 1.2 * format.rate.as_f64()) && elements::is_present("videorate") {
-        chain.push(thinner(format)?);
-    }
+    chain.extend(structure.map(|structure| thinner(structure, format)).transpose()?.flatten());
     if elements::is_present("videoconvertscale") {
         chain.push(elements::make("videoconvertscale")?);
     } else {
@@ -73,13 +70,17 @@ pub(super) fn audio(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst_app::Ap
     connect(pipeline, pad, chain, sink)
 }
 
-/// Drops frames before they are converted.
-fn thinner(format: &RawFormat) -> Result<gst::Element, MissingElement> {
+/// Drops frames, decoded or not, before more is done with them; none where there are not many more than the stream needs.
+pub(super) fn thinner(caps: &gst::StructureRef, format: &RawFormat) -> Result<Option<gst::Element>, MissingElement> {
+    let many = |rate: gst::Fraction| as_f64(rate) > 1.2 * format.rate.as_f64();
+    if !caps.get("framerate").is_ok_and(many) || !elements::is_present("videorate") {
+        return Ok(None);
+    }
     let element = elements::make("videorate")?;
     let most = format.rate.as_f64().ceil() as i32;
     elements::set_if_present(&element, "drop-only", "true");
     elements::set_if_present(&element, "max-rate", &most.to_string());
-    Ok(element)
+    Ok(Some(element))
 }
 
 fn filter(caps: &gst::Caps) -> Result<gst::Element, MissingElement> {

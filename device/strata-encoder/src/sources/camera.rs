@@ -37,21 +37,30 @@ pub(crate) struct CameraSource {
     watcher: Option<JoinHandle<()>>,
 }
 
-/// Opens the node and starts capturing.
+/// Opens the node and starts capturing; frames that fail to come are told to the seam.
 pub(super) fn start(node: &str, format: &RawFormat, tap: crate::seam::SourceTap) -> Result<CameraSource, SourceError> {
-    check_node(Path::new(node))?;
-    elements::require(branch::NEEDED)?;
-    elements::require(&["v4l2src"])?;
-    let pipeline = gst::Pipeline::new();
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut camera = CameraSource { pipeline, stop, watcher: None };
-    camera.build(node, format, &tap)?;
+    let sink = branch::sink("pictures");
+    // The newest frame matters; a busy machine skips some.
+    sink.set_max_buffers(4);
+    sink.set_callbacks(frames_to(tap.clone()));
+    let mut camera = capture(node, format, &sink)?;
     camera.watch(node.to_owned(), tap)?;
     Ok(camera)
 }
 
+/// Opens the node and captures into a sink, which drops frames that nobody takes.
+pub(super) fn capture(node: &str, format: &RawFormat, sink: &gst_app::AppSink) -> Result<CameraSource, SourceError> {
+    check_node(Path::new(node))?;
+    elements::require(branch::NEEDED)?;
+    elements::require(&["v4l2src"])?;
+    sink.set_drop(true);
+    let camera = CameraSource { pipeline: gst::Pipeline::new(), stop: Arc::new(AtomicBool::new(false)), watcher: None };
+    camera.build(node, format, sink)?;
+    Ok(camera)
+}
+
 impl CameraSource {
-    fn build(&self, node: &str, format: &RawFormat, tap: &crate::seam::SourceTap) -> Result<(), SourceError> {
+    fn build(&self, node: &str, format: &RawFormat, sink: &gst_app::AppSink) -> Result<(), SourceError> {
         let source = elements::make("v4l2src")?;
         elements::set_if_present(&source, "device", node);
         let refused = |error: BranchError| unreadable(node, &error.to_string());
@@ -73,34 +82,30 @@ impl CameraSource {
             )
         })?;
         tracing::info!(node, format = %chosen, "capturing");
-        self.connect(&source, chosen, format, tap).map_err(refused)
+        self.connect(&source, &chosen, format, sink).map_err(refused)
     }
 
     fn connect(
         &self,
         source: &gst::Element,
-        chosen: gst::Caps,
+        chosen: &gst::Caps,
         format: &RawFormat,
-        tap: &crate::seam::SourceTap,
+        sink: &gst_app::AppSink,
     ) -> Result<(), BranchError> {
         let filter = elements::make("capsfilter")?;
-        let compressed = chosen.structure(0).is_some_and(|structure| structure.name() == "image/jpeg");
         filter.set_property("caps", chosen);
         let mut chain = vec![source.clone(), filter];
-        if compressed {
+        if let Some(jpeg) = chosen.structure(0).filter(|structure| structure.name() == "image/jpeg") {
+            // Decoding is what costs.
+            chain.extend(branch::thinner(jpeg, format)?);
             chain.push(elements::make("jpegdec")?);
         }
         for element in &chain[1..] {
             self.pipeline.add(element)?;
         }
         gst::Element::link_many(&chain)?;
-        let sink = branch::sink("pictures");
-        // The newest frame matters; a busy machine skips some.
-        sink.set_max_buffers(4);
-        sink.set_drop(true);
-        sink.set_callbacks(frames_to(tap.clone()));
         let last = chain.last().and_then(|element| element.static_pad("src")).expect("a filter has a source pad");
-        branch::video(&self.pipeline, &last, format, &sink)?;
+        branch::video(&self.pipeline, &last, format, sink)?;
         self.pipeline.set_state(gst::State::Playing)?;
         Ok(())
     }
@@ -110,13 +115,8 @@ impl CameraSource {
         let stop = Arc::clone(&self.stop);
         let watch = move || {
             while !stop.load(Ordering::Relaxed) {
-                let message = bus.timed_pop_filtered(NAP, &[gst::MessageType::Error, gst::MessageType::Eos]);
-                match message.as_ref().map(|message| message.view()) {
-                    Some(gst::MessageView::Error(error)) => return tap.failed(explain(&node, error)),
-                    Some(_) => {
-                        return tap.failed(unreadable(&node, "it stopped giving pictures; is it still plugged in?"));
-                    }
-                    None => {}
+                if let Some(failure) = failure(&bus, &node, NAP) {
+                    return tap.failed(failure);
                 }
             }
         };
@@ -126,6 +126,19 @@ impl CameraSource {
         self.watcher = Some(thread);
         Ok(())
     }
+
+    /// Why no more frames will come, if that is so.
+    pub(super) fn failure(&self, node: &str) -> Option<SourceError> {
+        failure(&self.pipeline.bus()?, node, gst::ClockTime::ZERO)
+    }
+}
+
+fn failure(bus: &gst::Bus, node: &str, wait: gst::ClockTime) -> Option<SourceError> {
+    let message = bus.timed_pop_filtered(wait, &[gst::MessageType::Error, gst::MessageType::Eos])?;
+    Some(match message.view() {
+        gst::MessageView::Error(error) => explain(node, error),
+        _ => unreadable(node, "it stopped giving pictures; is it still plugged in?"),
+    })
 }
 
 impl Drop for CameraSource {

@@ -6,6 +6,7 @@
 
 mod branch;
 mod camera;
+pub(crate) mod codes;
 mod decode;
 mod file;
 mod generated;
