@@ -7,14 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from conftest import end, fresh_folder
 from rig.browser import ARGUMENTS, CHROMIUM
-from rig.stack import ROOT, Stack
+from rig.stack import ROOT, Stack, enrolment_link
 from rig.waiting import wait_for
 
 SIZES = {"wide": {"width": 1280, "height": 900}, "phone": {"width": 360, "height": 740}}
@@ -187,8 +186,7 @@ def add_device(someone: Person, stack: Stack) -> None:
     read = subprocess.run(
         ["zbarimg", "--quiet", "--raw", picture], check=True, capture_output=True, text=True, timeout=30
     )
-    relay = quote(f"ws://{stack.api.host}:{stack.port}", safe="")
-    assert read.stdout.strip() == f"http://10.42.0.1/relay?relay={relay}&enrolment={token}", "what a phone reads"
+    assert read.stdout.strip() == enrolment_link(f"ws://{stack.api.host}:{stack.port}", token), "what a phone reads"
     page.get_by_role("link", name="To the device’s page").click()
     page.wait_for_url("**/devices/*")
     stack.device_id = page.url.rsplit("/", 1)[1]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from . import hls, processes
 from .api import Api
@@ -37,6 +38,11 @@ def programs_folder(programs: tuple[str, ...] = PROGRAMS) -> Path:
     if missing:
         raise StepFailed(f"{', '.join(missing)} not in {folder}: run `cargo build --release --locked --workspace`")
     return folder
+
+
+def enrolment_link(relay: str, token: str) -> str:
+    """The text of the QR code on the relay's page with a token."""
+    return f"http://10.42.0.1/relay?relay={quote(relay, safe='')}&enrolment={token}"
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, start: int = 0, count: int = 1) -> int:
@@ -261,11 +267,12 @@ class Stack:
         """Stop as a person does, and wait until it is over and its processes are gone."""
         if self.stream(live)["state"] not in OVER:
             self.api.post(f"/api/streams/{live.stream_id}/stop")
-        ended = wait_for("the stream is over", lambda: self._over(live), limit_s)
+        ended = wait_for("the stream is over", lambda: self.over(live), limit_s)
         wait_for("its processes are gone", lambda: not self.stream_processes(), limit_s)
         return ended
 
-    def _over(self, live: Live) -> dict | None:
+    def over(self, live: Live) -> dict | None:
+        """The stream, once it has ended."""
         stream = self.stream(live)
         return stream if stream["state"] in OVER else None
 

@@ -52,10 +52,11 @@ class Machine:
     tunnel: bool = False
     # Network cables that are out when it is switched on.
     unplugged: tuple[int, ...] = ()
-    # Whether it has a USB controller, for `plug_serial`.
+    # Whether it has a USB controller, for `plug_serial` and for a device of ours (`usb_redirection`).
     usb: bool = False
-    # Our end of what is plugged in there; another one after each `on`.
+    # Our ends of what is plugged in there; others after each `on`.
     serial: socket.socket | None = None
+    redirected: socket.socket | None = None
     console_text: bytearray = field(default_factory=bytearray)
     _process: subprocess.Popen | None = None
     _console: socket.socket | None = None
@@ -70,8 +71,8 @@ class Machine:
         """The console's text of all runs."""
         return self.folder / "console.log"
 
-    def command(self, monitor: int, serial: int | None = None) -> list[str]:
-        """QEMU's command line; `monitor` and `serial` are file descriptors: what to do, and what is said on USB."""
+    def command(self, monitor: int, usb: tuple[int, int] | None = None) -> list[str]:
+        """QEMU's command line; file descriptors of its monitor, and of the serial port and the other device at USB."""
         options = ["-M", "virt", "-cpu", self.processor, "-accel", "tcg,thread=multi,tb-size=512"]
         options += ["-smp", str(self.processors), "-m", str(self.memory_mb), "-nodefaults", "-nographic"]
         options += ["-bios", str(self.firmware)]
@@ -86,8 +87,10 @@ class Machine:
         if self.tunnel:
             options += ["-netdev", f"user,id=tunnel,net={TUNNEL_NETWORK},dhcpstart={TUNNEL_ADDRESS}"]
             options += ["-device", f"virtio-net-pci,netdev=tunnel,romfile=,id=tunnel0,mac={TUNNEL_MAC}"]
-        if serial is not None:
+        if usb is not None:
+            serial, redirected = usb
             options += ["-device", "qemu-xhci", "-chardev", f"socket,id=serial,fd={serial}"]
+            options += ["-chardev", f"socket,id=redirected,fd={redirected}", "-device", "usb-redir,chardev=redirected"]
         options += ["-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset"]
         options += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         options += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
@@ -110,14 +113,15 @@ class Machine:
         self._monitor, monitor = socket.socketpair()
         self._monitor.settimeout(30)
         self.serial, serial = socket.socketpair()
-        with console, monitor, serial, (self.folder / "qemu.log").open("ab") as errors:
+        self.redirected, redirected = socket.socketpair()
+        with console, monitor, serial, redirected, (self.folder / "qemu.log").open("ab") as errors:
             # unshare, chroot and sh replace themselves: the process is QEMU's own.
             self._process = subprocess.Popen(
-                self.command(monitor.fileno(), serial.fileno() if self.usb else None),
+                self.command(monitor.fileno(), (serial.fileno(), redirected.fileno()) if self.usb else None),
                 stdin=console,
                 stdout=console,
                 stderr=errors,
-                pass_fds=(monitor.fileno(), serial.fileno()),
+                pass_fds=(monitor.fileno(), serial.fileno(), redirected.fileno()),
                 preexec_fn=processes.die_with_parent,  # noqa: PLW1509 - it makes one system call
                 start_new_session=True,
             )
@@ -157,7 +161,7 @@ class Machine:
         self._reader.join()
         for descriptor in self._wake:
             os.close(descriptor)
-        for line in (self._console, self._monitor, self.serial):
+        for line in (self._console, self._monitor, self.serial, self.redirected):
             line.close()
 
     # --- monitor ----------------------------------------------------------------------------------------------------

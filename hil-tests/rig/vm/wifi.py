@@ -54,11 +54,14 @@ class Neighbourhood:
         return {"home": self.mac(self.radios), "phone": self.mac(self.radios + 1)}
 
     def _files(self) -> dict[str, str]:
-        """What the image needs in its configuration, so that it leaves alone what is not its own."""
+        """What the image needs in its configuration, so that it leaves alone what is not its own.
+
+        And no camera: in the pictures of the kernel's it would look for QR codes, which costs an emulated processor.
+        """
         strangers = ";".join(f"mac:{mac}" for mac in (*self._others.values(), UPLINK_MAC, TUNNEL_MAC))
         return {
             "etc/modules-load.d/hil.conf": "mac80211_hwsim\n",
-            "etc/modprobe.d/hil.conf": f"options mac80211_hwsim radios={self.radios + 2}\n",
+            "etc/modprobe.d/hil.conf": f"options mac80211_hwsim radios={self.radios + 2}\nblacklist vivid\n",
             NM_CONF: f"[keyfile]\nunmanaged-devices={strangers}\n",
         }
 
