@@ -69,6 +69,7 @@ class Fault:
 
 FAULTS = {
     "expired token": Fault("expired", superseded),
+    "used token": Fault("used already", DeviceStack.used_token),
     "unknown name": Fault("does not find the relay’s name", address="wss://relay.nowhere.example"),
     "relay is a black hole": Fault(
         "does not answer",

@@ -7,6 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from rig.vm.person import LIMIT_S, PAGE_MS, Person, choose, enrol, open_page, trouble
 from rig.vm.stack import DeviceStack
+from rig.vm.wifi import DEVICE_ADDRESS
 from rig.waiting import wait_for
 
 pytestmark = pytest.mark.needs("qemu-disk", "console-shell")
@@ -73,6 +74,33 @@ def test_a_name_that_is_no_text_is_joined(person: Person, page: Page, folder: Pa
     page.get_by_role("button").click()
     expect(page.get_by_text("The internet is reached")).to_be_visible(timeout=PAGE_MS)
     assert person.near.home.stations() != []
+
+
+def test_a_network_that_hides_its_name_is_joined_by_typing_it(person: Person, page: Page, folder: Path):
+    person.near.home.offer(HOME, PASSPHRASE, hidden=True)
+    open_page(page, "/wifi")
+    page.get_by_role("link", name="A network that is not in the list").click()
+    page.get_by_label("Name of the network").fill(HOME)
+    page.get_by_label("Passphrase").fill(PASSPHRASE)
+    page.get_by_role("button").click()
+    wait_for("the device is on it", person.near.home.stations, LIMIT_S, every_s=1)
+    expect(page.get_by_text("The internet is reached")).to_be_visible(timeout=PAGE_MS)
+    open_page(page, "/wifi")
+    page.screenshot(path=folder / "hidden.png", full_page=True)
+    names = page.locator(".networks .name").all_inner_texts()
+    assert all(name.strip() for name in names), names
+
+
+def test_nothing_is_open_to_the_network_that_it_joined(person: Person):
+    # Its own network is up meanwhile, with the pages on it.
+    assert person.near.phone.is_joined()
+    address = person.near.device.lines("ip -4 -o address | sed -n 's/.* inet \\(192.168.77[.0-9]*\\).*/\\1/p'")[0]
+    home = person.near.home.place
+    home.check(f"ip route replace {DEVICE_ADDRESS} via {address}")
+    for target in (address, DEVICE_ADDRESS):
+        ports = home.ports(target, [22, 53, 80, 443, 8080, 9090])
+        assert "open" not in ports.values(), f"{target}: {ports}"
+    home.check(f"ip route del {DEVICE_ADDRESS}")
     person.near.home.offer(HOME, PASSPHRASE)
 
 

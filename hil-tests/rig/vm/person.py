@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from ..browser import ARGUMENTS, CHROMIUM
 from ..waiting import wait_for
@@ -126,8 +126,18 @@ class Person:
 
 
 def open_page(page: Page, path: str) -> None:
-    """Open one of the device's pages."""
-    page.goto(f"http://{DEVICE_ADDRESS}{path}", timeout=PAGE_MS)
+    """Open one of the device's pages; one that loads itself again at that moment gets in between."""
+
+    def opened() -> bool:
+        try:
+            page.goto(f"http://{DEVICE_ADDRESS}{path}", timeout=PAGE_MS)
+        except Error as error:
+            if "interrupted by another navigation" not in error.message:
+                raise
+            return False
+        return True
+
+    wait_for(f"the page {path} is opened", opened, LIMIT_S)
 
 
 def choose(page: Page, ssid: str, passphrase: str) -> None:

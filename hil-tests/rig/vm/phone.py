@@ -117,7 +117,8 @@ class Phone:
         return read_scan(found)
 
     def _scanned(self) -> str | None:
-        told = self.place.run(f"iw dev {RADIO} scan flush")
+        # Now and then it waits for the end of a scan that has ended.
+        told = self.place.run(f"timeout 20 iw dev {RADIO} scan flush")
         return f"{told.output}\n" if told.code == 0 else None
 
     def hears(self, ssid: str) -> bool:
@@ -175,16 +176,6 @@ class Phone:
         return lease.dns[0]
 
     # --- connections ------------------------------------------------------------------------------------------------
-
-    def ports(self, address: str, ports: list[int], limit_s: int = 5) -> dict[int, str]:
-        """How TCP connections to ports go: `open`, `refused`, or `silent` when nothing comes back."""
-        one = (
-            f"said=$(timeout {limit_s} bash -c 'exec 3<>/dev/tcp/{address}/'$p 2>&1); code=$?; "
-            "case $code in 0) echo $p open ;; 124) echo $p silent ;; *) echo $p refused ;; esac"
-        )
-        script = f"for p in {' '.join(map(str, ports))}; do {{ {one}; }} & done; wait"
-        lines = self.place.check(script, 120 + limit_s * len(ports)).splitlines()
-        return {int(line.split()[0]): line.split()[1] for line in lines if line.strip()}
 
     def get(self, url: str, limit_s: int = 30) -> Page | None:
         """One HTTP request, the name asked from the network's server; None when nothing answers."""

@@ -30,6 +30,16 @@ class Place:
         """Run a script that must end with status 0; its output."""
         return self.device.check(f"ip netns exec {self.name} bash -c {shlex.quote(script)}", limit_s)
 
+    def ports(self, address: str, ports: list[int], limit_s: int = 5) -> dict[int, str]:
+        """How TCP connections to ports go: `open`, `refused`, or `silent` when nothing comes back."""
+        one = (
+            f"said=$(timeout {limit_s} bash -c 'exec 3<>/dev/tcp/{address}/'$p 2>&1); code=$?; "
+            "case $code in 0) echo $p open ;; 124) echo $p silent ;; *) echo $p refused ;; esac"
+        )
+        script = f"for p in {' '.join(map(str, ports))}; do {{ {one}; }} & done; wait"
+        lines = self.check(script, 120 + limit_s * len(ports)).splitlines()
+        return {int(line.split()[0]): line.split()[1] for line in lines if line.strip()}
+
     def unit(self, what: str) -> str:
         """The name of a program's unit."""
         return f"hil-{self.name}-{what}.service"

@@ -115,6 +115,17 @@ class DeviceStack(Stack):
         self.device_id = created["id"]
         return created["token"]
 
+    def used_token(self) -> str:
+        """A token that another device has used: one that this machine makes up, and that is gone again."""
+        token = self.api.post("/api/devices", {"name": "Another device"})["token"]
+        self.hand_over_token(token)
+        self.write_agent_config(relay_url=f"wss://{self.listen}:{self.port}", extra_ca_file=str(self.authority))
+        self.agent.start()
+        enrolment = self.device / "enrolment.json"
+        self._step("another device uses a token", enrolment.exists, 60, self.agent)
+        self.agent.stop()
+        return token
+
     def wait_online(self, limit_s: float = 240) -> dict:
         """Until the device is connected and has told its status; that status."""
         wait_for("the device is online", self.is_online, limit_s, every_s=0.5)
